@@ -1,0 +1,108 @@
+//! A logical plan to a physical one: in one process, or cut into stages for workers.
+
+use crate::graph::StageGraph;
+use crate::sizing::ScanSizing;
+use crate::verify::obstacle;
+use datafusion::common::DataFusionError;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion_distributed::{DistributedExec, DistributedExt, SessionStateBuilderExt, WorkerResolver};
+use engine::session::{session_config, session_options};
+use engine::settings::Settings;
+use engine::task::SessionOption;
+use engine::{Error, Result};
+use std::sync::Arc;
+use url::Url;
+
+/// A physical plan and where it runs.
+pub(crate) enum Planned {
+    /// In this process; with workers, the reason why not there.
+    Local { plan: Arc<dyn ExecutionPlan>, reason: Option<String> },
+    /// As stages on workers.
+    Stages(Box<StageGraph>),
+}
+
+/// Plans the queries of one statement.
+pub(crate) struct Planner {
+    /// Session of plans that run in this process.
+    pub(crate) local: SessionState,
+    /// Session of plans for workers; none without workers.
+    pub(crate) distributed: Option<SessionState>,
+    /// Options that tasks run with.
+    pub(crate) task_options: Vec<SessionOption>,
+    /// What the scans of the distributed plan measure.
+    pub(crate) sizing: ScanSizing,
+}
+
+/// Options of the distributed planner. Unions stay whole: a boundary under an isolated union child has fewer consumers
+/// than its stage, and loses rows (docs/decisions/0002).
+const DISTRIBUTED_OPTIONS: [(&str, &str); 2] =
+    [("distributed.children_isolator_unions", "false"), ("distributed.collect_metrics", "false")];
+
+impl Planner {
+    pub(crate) fn new(settings: &Settings, runtime: &Arc<RuntimeEnv>) -> Result<Self> {
+        let local_config = session_config(&session_options(settings, settings.local_partition_count()))?;
+        let local = builder(local_config, runtime).build();
+        let sizing = ScanSizing::new(settings, Arc::clone(runtime));
+        let task_options = session_options(settings, settings.worker_partitions);
+        let distributed = (settings.workers > 0).then(|| distributed_state(settings, &task_options, runtime, &sizing)).transpose()?;
+        Ok(Self { local, distributed, task_options, sizing })
+    }
+
+    /// The physical plan of `logical`; a plan that cannot be shipped whole runs here.
+    pub(crate) async fn plan(&self, logical: &LogicalPlan) -> Result<Planned> {
+        let Some(state) = &self.distributed else { return self.plan_local(logical, None).await };
+        let plan = match state.create_physical_plan(logical).await {
+            Ok(plan) => plan,
+            Err(DataFusionError::NotImplemented(reason)) => return self.plan_local(logical, Some(reason)).await,
+            // The plain planner has the last word on what is wrong with a query.
+            Err(error) => return self.plan_local(logical, Some(Error::from(error).message)).await,
+        };
+        let Some(distributed) = plan.downcast_ref::<DistributedExec>() else {
+            return self.plan_local(logical, None).await;
+        };
+        let graph = StageGraph::new(distributed)?;
+        match obstacle(&graph, &state.task_ctx()) {
+            None => Ok(Planned::Stages(Box::new(graph))),
+            Some(reason) => self.plan_local(logical, Some(reason)).await,
+        }
+    }
+
+    /// The plan for this process alone.
+    pub(crate) async fn plan_local(&self, logical: &LogicalPlan, reason: Option<String>) -> Result<Planned> {
+        let plan = self.local.create_physical_plan(logical).await?;
+        Ok(Planned::Local { plan, reason })
+    }
+}
+
+fn builder(config: datafusion::prelude::SessionConfig, runtime: &Arc<RuntimeEnv>) -> SessionStateBuilder {
+    SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(runtime)).with_default_features()
+}
+
+fn distributed_state(
+    settings: &Settings,
+    task_options: &[SessionOption],
+    runtime: &Arc<RuntimeEnv>,
+    sizing: &ScanSizing,
+) -> Result<SessionState> {
+    let fixed = DISTRIBUTED_OPTIONS.map(|(key, value)| SessionOption { key: key.into(), value: value.into() });
+    let limit = SessionOption { key: "distributed.max_tasks_per_stage".into(), value: settings.task_limit().to_string() };
+    let options: Vec<SessionOption> = fixed.into_iter().chain([limit]).chain(task_options.iter().cloned()).collect();
+    let config = session_config(&options)?
+        .with_distributed_worker_resolver(AnyWorker)
+        .with_distributed_desired_task_count_handler(sizing.clone())
+        .with_distributed_scale_up_leaf_node_handler(sizing.clone());
+    Ok(builder(config, runtime).with_distributed_planner().build())
+}
+
+/// Workers have no addresses; the planner asks only how many there are, which `max_tasks_per_stage` answers.
+struct AnyWorker;
+
+impl WorkerResolver for AnyWorker {
+    fn get_urls(&self) -> Result<Vec<Url>, DataFusionError> {
+        let url = Url::parse("exchange://task").map_err(|e| Error::internal(e.to_string()))?;
+        Ok(vec![url])
+    }
+}

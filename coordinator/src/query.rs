@@ -1,0 +1,343 @@
+//! The path of a query, from statement to rows: parse, bind, plan, run stages, run the head.
+
+use crate::deep_stack::on_deep_stack;
+use crate::dispatch::{Completed, Dispatch, StageMetrics, read_inputs, run_stages};
+use crate::explain;
+use crate::graph::StageGraph;
+use crate::plan::{Planned, Planner};
+use crate::progress::Progress;
+use crate::receipt::{Receipt, Usage};
+use crate::rows::Rows;
+use crate::subquery::{SubqueryValues, next_subquery, scalar_value};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use engine::clock::{Stopwatch, random_uuid};
+use engine::exchange::{Exchange, ExchangeReader};
+use engine::ids::QueryId;
+use engine::memory::PeakPool;
+use engine::metrics::operator_metrics;
+use engine::session::{SharedRuntime, memory_pool, with_exchange};
+use engine::settings::Settings;
+use engine::storage::{Meter, Pins, Storage};
+use engine::task::Invoker;
+use engine::{Error, ErrorKind, Result};
+use sql::statement::StatementKind;
+use sql::{Limits, Statement, Tables};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Runs queries with one set of settings.
+#[derive(Debug)]
+pub struct Coordinator {
+    settings: Arc<Settings>,
+    storage: Arc<Storage>,
+    shared: SharedRuntime,
+    invoker: Option<Arc<dyn Invoker>>,
+}
+
+/// How the caller follows and stops a query.
+#[derive(Clone, Debug)]
+pub struct QueryControl {
+    /// Cancelling it cancels the query.
+    pub cancel: CancellationToken,
+    /// Where snapshots of its progress go.
+    pub progress: Arc<watch::Sender<Progress>>,
+}
+
+impl QueryControl {
+    /// A control that nobody has touched.
+    pub fn new() -> Self {
+        Self { cancel: CancellationToken::new(), progress: Arc::new(watch::Sender::new(Progress::default())) }
+    }
+}
+
+impl Default for QueryControl {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Coordinator {
+    /// A coordinator that invokes workers through `invoker`, or runs everything in this process without one.
+    ///
+    /// # Errors
+    /// For settings out of range, or workers without an invoker or an exchange.
+    pub fn new(settings: Settings, storage: Arc<Storage>, shared: SharedRuntime, invoker: Option<Arc<dyn Invoker>>) -> Result<Self> {
+        settings.validate()?;
+        if settings.workers > 0 && (invoker.is_none() || settings.exchange_url.is_none()) {
+            return Err(Error::internal("workers need an invoker and an exchange location"));
+        }
+        Ok(Self { settings: Arc::new(settings), storage, shared, invoker })
+    }
+
+    /// The settings that queries run with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The statements of `sql`.
+    ///
+    /// # Errors
+    /// As [`sql::parse`].
+    pub async fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
+        let (text, limits) = (sql.to_string(), Limits::from(self.settings.as_ref()));
+        on_deep_stack(async move { sql::parse(&text, limits) }).await
+    }
+
+    /// Runs `statement` until its rows can be read. [`QueryRun::finish`] must follow, however the rows end.
+    ///
+    /// # Errors
+    /// What is wrong with the query or went wrong in its stages; nothing is left in the exchange then.
+    pub async fn run(&self, tables: &Tables, statement: &Statement, control: &QueryControl) -> Result<QueryRun> {
+        let mut run = self.start(control)?;
+        match run.open(tables.clone(), statement.clone()).await {
+            Ok(stream) => {
+                let limit = Duration::from_millis(self.settings.query_timeout_ms);
+                let rows = Rows::new(stream, control.cancel.clone(), run.watch, limit);
+                Ok(QueryRun { rows, query: run })
+            }
+            Err(error) => {
+                run.clean_up().await?;
+                Err(error)
+            }
+        }
+    }
+
+    fn start(&self, control: &QueryControl) -> Result<Query> {
+        let id = QueryId(random_uuid());
+        let limit = Duration::from_millis(self.settings.query_timeout_ms);
+        let (source_meter, exchange_meter, pins) = (Meter::new(), Meter::new(), Pins::default());
+        let registry = self.storage.registry(Arc::clone(&source_meter), pins.clone(), limit);
+        let pool = PeakPool::new(memory_pool(self.settings.memory_bytes));
+        let runtime = self.shared.runtime(registry, pool);
+        let exchange = match (&self.settings.exchange_url, self.settings.workers) {
+            (Some(url), 1..) => {
+                let registry = self.storage.registry(Arc::clone(&exchange_meter), Pins::default(), limit);
+                Some(Exchange::open(&registry, url, id)?)
+            }
+            _ => None,
+        };
+        Ok(Query {
+            id,
+            settings: Arc::clone(&self.settings),
+            invoker: self.invoker.clone(),
+            planner: Arc::new(Planner::new(&self.settings, &runtime)?),
+            runtime,
+            exchange,
+            pins,
+            source_meter,
+            exchange_meter,
+            control: control.clone(),
+            watch: Stopwatch::start(),
+            usage: Mutex::default(),
+            planning: Duration::ZERO,
+            local_reason: None,
+            sweep: false,
+        })
+    }
+}
+
+/// A query whose rows are being read.
+#[derive(Debug)]
+pub struct QueryRun {
+    /// Its rows.
+    pub rows: Rows,
+    query: Query,
+}
+
+impl QueryRun {
+    /// Removes what the query left in the exchange and says what it used.
+    ///
+    /// # Errors
+    /// When the exchange cannot be cleaned.
+    pub async fn finish(self) -> Result<Receipt> {
+        let Self { rows, mut query } = self;
+        let count = rows.count();
+        drop(rows);
+        query.clean_up().await?;
+        Ok(query.receipt(count))
+    }
+}
+
+struct Query {
+    id: QueryId,
+    settings: Arc<Settings>,
+    invoker: Option<Arc<dyn Invoker>>,
+    planner: Arc<Planner>,
+    runtime: Arc<RuntimeEnv>,
+    exchange: Option<Exchange>,
+    pins: Pins,
+    source_meter: Arc<Meter>,
+    exchange_meter: Arc<Meter>,
+    control: QueryControl,
+    watch: Stopwatch,
+    usage: Mutex<Usage>,
+    planning: Duration,
+    local_reason: Option<String>,
+    /// Whether the exchange may hold objects of this query.
+    sweep: bool,
+}
+
+impl std::fmt::Debug for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Query").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A plan whose stages are done: its head, and what `EXPLAIN ANALYZE` wants to know of the stages.
+struct Opened {
+    stream: SendableRecordBatchStream,
+    head: Arc<dyn ExecutionPlan>,
+    graph: Option<Box<StageGraph>>,
+    metrics: StageMetrics,
+}
+
+impl Query {
+    async fn open(&mut self, tables: Tables, statement: Statement) -> Result<SendableRecordBatchStream> {
+        let kind = statement.kind;
+        let logical = self.bind(tables, statement).await?;
+        match kind {
+            StatementKind::Rows => Ok(self.execute(logical, false).await?.stream),
+            StatementKind::Explain => {
+                let planned = self.plan(explain::without_subqueries(logical)?).await?;
+                explain::estimate(&planned, &self.settings, self.planner.sizing.planned_bytes())
+            }
+            StatementKind::ExplainAnalyze => self.explain_analyze(logical).await,
+        }
+    }
+
+    async fn bind(&self, tables: Tables, statement: Statement) -> Result<LogicalPlan> {
+        let context = SessionContext::new_with_state(self.planner.local.clone());
+        let bound = on_deep_stack(async move { sql::bind(&context, &tables, &statement).await });
+        tokio::select! {
+            bound = bound => bound,
+            () = self.control.cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the query was cancelled")),
+        }
+    }
+
+    async fn plan(&mut self, logical: LogicalPlan) -> Result<Planned> {
+        let planner = Arc::clone(&self.planner);
+        let planned = on_deep_stack(async move { planner.plan(&logical).await });
+        let planned = tokio::select! {
+            planned = planned => planned,
+            () = self.control.cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the query was cancelled")),
+        };
+        self.planning = self.watch.elapsed();
+        planned
+    }
+
+    /// Runs `logical` up to its head.
+    async fn execute(&mut self, logical: LogicalPlan, collect_metrics: bool) -> Result<Opened> {
+        let logical = match self.planner.distributed {
+            Some(_) => Box::pin(self.resolve_subqueries(logical)).await?,
+            None => logical,
+        };
+        match self.plan(logical).await? {
+            Planned::Local { plan, reason } => {
+                self.local_reason = reason;
+                let stream = execute_stream(Arc::clone(&plan), self.planner.local.task_ctx())?;
+                Ok(Opened { stream, head: plan, graph: None, metrics: StageMetrics::new() })
+            }
+            Planned::Stages(graph) => self.execute_stages(graph, collect_metrics).await,
+        }
+    }
+
+    async fn execute_stages(&mut self, graph: Box<StageGraph>, collect_metrics: bool) -> Result<Opened> {
+        let (Some(invoker), Some(exchange), Some(url), Some(state)) =
+            (self.invoker.clone(), self.exchange.clone(), self.settings.exchange_url.clone(), &self.planner.distributed)
+        else {
+            return Err(Error::internal("stages without workers"));
+        };
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner).next_plan();
+        let dispatch = Dispatch {
+            query: self.id,
+            settings: &self.settings,
+            graph: &graph,
+            invoker: &invoker,
+            exchange: &exchange,
+            exchange_url: &url,
+            context: state.task_ctx(),
+            task_options: &self.planner.task_options,
+            pins: &self.pins,
+            collect_metrics,
+            watch: self.watch,
+            cancel: &self.control.cancel,
+            progress: &self.control.progress,
+            usage: &self.usage,
+        };
+        let mut completed = Completed::default();
+        let ran = run_stages(&dispatch, &mut completed).await;
+        self.sweep |= completed.wrote_objects;
+        ran?;
+        let inputs = read_inputs(&completed.outputs, &graph.head_inputs, 0, 1)?;
+        let reader = ExchangeReader::new(inputs, exchange, self.settings.exchange_read_concurrency);
+        let config = with_exchange(state.config().clone(), reader, 0, 1);
+        let context = SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime)).task_ctx();
+        let head = graph.head_plan()?;
+        let stream = execute_stream(Arc::clone(&head), context)?;
+        Ok(Opened { stream, head, graph: Some(graph), metrics: completed.metrics })
+    }
+
+    /// Runs the uncorrelated scalar subqueries of `logical`, innermost first, and puts their values in.
+    async fn resolve_subqueries(&mut self, mut logical: LogicalPlan) -> Result<LogicalPlan> {
+        let mut values = SubqueryValues::default();
+        while let Some(subquery) = next_subquery(&logical)? {
+            // Two rows are enough to know that there are too many.
+            let two = LogicalPlanBuilder::from(subquery.as_ref().clone()).limit(0, Some(2))?.build()?;
+            let opened = self.execute(two, false).await?;
+            let limit = Duration::from_millis(self.settings.query_timeout_ms);
+            let batches = Rows::new(opened.stream, self.control.cancel.clone(), self.watch, limit).collect().await?;
+            let value = scalar_value(&batches, &subquery)?;
+            values.insert(&subquery, Expr::Literal(value, None))?;
+            logical = values.replace_in(logical)?;
+        }
+        Ok(logical)
+    }
+
+    async fn explain_analyze(&mut self, logical: LogicalPlan) -> Result<SendableRecordBatchStream> {
+        let opened = self.execute(logical, true).await?;
+        let limit = Duration::from_millis(self.settings.query_timeout_ms);
+        let mut rows = Rows::new(opened.stream, self.control.cancel.clone(), self.watch, limit);
+        while rows.next().await?.is_some() {}
+        let receipt = self.receipt(rows.count());
+        let head = operator_metrics(&opened.head);
+        explain::analyzed(&head, opened.graph.as_deref(), &opened.metrics, &receipt)
+    }
+
+    async fn clean_up(&mut self) -> Result<()> {
+        if let Some(invoker) = &self.invoker {
+            invoker.settle().await;
+        }
+        match &self.exchange {
+            Some(exchange) if std::mem::take(&mut self.sweep) => exchange.sweep().await.map_err(|e| e.context("cleaning the exchange")),
+            _ => Ok(()),
+        }
+    }
+
+    fn receipt(&self, rows: u64) -> Receipt {
+        let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let (source, exchange) = (self.source_meter.counts(), self.exchange_meter.counts());
+        Receipt {
+            query_id: self.id.to_string(),
+            rows,
+            planning_ms: u64::try_from(self.planning.as_millis()).unwrap_or(u64::MAX),
+            local_reason: self.local_reason.clone(),
+            ..usage.receipt(&self.settings, &source, &exchange, self.watch.elapsed())
+        }
+    }
+}
+
+/// Rows of text as a stream of one batch.
+pub(crate) fn text_stream(column: &str, lines: Vec<String>) -> Result<SendableRecordBatchStream> {
+    use datafusion::arrow::array::{ArrayRef, StringArray};
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    let values: ArrayRef = Arc::new(StringArray::from(lines));
+    let batch = RecordBatch::try_from_iter([(column, values)]).map_err(|e| Error::internal(e.to_string()))?;
+    Ok(Box::pin(RecordBatchStreamAdapter::new(batch.schema(), futures::stream::iter([Ok(batch)]))))
+}

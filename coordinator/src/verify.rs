@@ -1,0 +1,151 @@
+//! Checks a stage graph before anything runs: what would not arrive whole at a worker runs in the coordinator instead.
+
+use crate::graph::{StageGraph, StagePlan};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions, displayable};
+use datafusion_distributed::DistributedLeafExec;
+use engine::ids::TaskId;
+use engine::task::{decode_plan, encode_plan};
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+/// Why a graph cannot run on workers; none when it can.
+///
+/// `context` has the functions and options of a worker.
+pub(crate) fn obstacle(graph: &StageGraph, context: &Arc<TaskContext>) -> Option<String> {
+    graph.stages.iter().find_map(|stage| {
+        let found = scans_obstacle(stage).or_else(|| round_trip_obstacle(graph, stage, context));
+        found.map(|reason| format!("stage {}: {reason}", stage.id))
+    })
+}
+
+/// The file scan of a leaf.
+pub(crate) fn file_scan(plan: &dyn ExecutionPlan) -> Option<&FileScanConfig> {
+    let source: &dyn std::any::Any = plan.downcast_ref::<DataSourceExec>()?.data_source().as_ref();
+    source.downcast_ref::<FileScanConfig>()
+}
+
+fn scans_obstacle(stage: &StagePlan) -> Option<String> {
+    let mut found = None;
+    let walked = stage.plan.apply(|node| {
+        let (original, variants) = match node.downcast_ref::<DistributedLeafExec>() {
+            Some(leaf) => (leaf.original(), leaf.variants()),
+            None => (node, std::slice::from_ref(node)),
+        };
+        if let Some(scan) = file_scan(original.as_ref()) {
+            if scan.file_compression_type != FileCompressionType::UNCOMPRESSED {
+                found = Some("a compressed text file cannot be shipped in a plan".to_string());
+            } else if node.is::<DistributedLeafExec>() && variants.len() != stage.tasks as usize {
+                found = Some(format!("a scan has {} shares for {} tasks", variants.len(), stage.tasks));
+            } else if !node.is::<DistributedLeafExec>() && stage.tasks > 1 {
+                found = Some("a scan is not split between the tasks of its stage".to_string());
+            } else if ranges(std::slice::from_ref(original)) != ranges(variants) {
+                found = Some("the tasks would not read every file range exactly once".to_string());
+            }
+        }
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { boundary_or_continue(node) })
+    });
+    found.or_else(|| walked.err().map(|error| error.to_string()))
+}
+
+fn boundary_or_continue(node: &Arc<dyn ExecutionPlan>) -> TreeNodeRecursion {
+    use datafusion_distributed::NetworkBoundaryExt;
+    if node.is_network_boundary() { TreeNodeRecursion::Jump } else { TreeNodeRecursion::Continue }
+}
+
+/// The ranges of each file that `plans` read together, with adjacent ones joined; a range read twice stays visible.
+fn ranges(plans: &[Arc<dyn ExecutionPlan>]) -> HashMap<String, Vec<(i64, i64)>> {
+    let mut all: HashMap<String, Vec<(i64, i64)>> = HashMap::new();
+    for scan in plans.iter().filter_map(|plan| file_scan(plan.as_ref())) {
+        for file in scan.file_groups.iter().flat_map(FileGroup::iter) {
+            let size = i64::try_from(file.object_meta.size).unwrap_or(i64::MAX);
+            let range = file.range.as_ref().map_or((0, size), |range| (range.start, range.end));
+            all.entry(file.object_meta.location.to_string()).or_default().push(range);
+        }
+    }
+    for ranges in all.values_mut() {
+        ranges.sort_unstable();
+        let mut joined: Vec<(i64, i64)> = Vec::new();
+        for (start, end) in ranges.drain(..) {
+            match joined.last_mut() {
+                Some(last) if last.1 == start => last.1 = end,
+                _ => joined.push((start, end)),
+            }
+        }
+        *ranges = joined;
+    }
+    all
+}
+
+fn round_trip_obstacle(graph: &StageGraph, stage: &StagePlan, context: &Arc<TaskContext>) -> Option<String> {
+    let plan = match graph.task_plan(TaskId { stage: stage.id, index: 0 }) {
+        Ok(plan) => plan,
+        Err(error) => return Some(error.message),
+    };
+    let checked = std::panic::catch_unwind(AssertUnwindSafe(|| round_trip(&plan, context)));
+    match checked {
+        Ok(Ok(())) => None,
+        Ok(Err(reason)) => Some(reason),
+        Err(_) => Some("the plan cannot be built again from its bytes".into()),
+    }
+}
+
+fn round_trip(plan: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Result<(), String> {
+    let bytes = encode_plan(Arc::clone(plan), context).map_err(|e| format!("the plan cannot be encoded: {}", e.message))?;
+    let decoded = decode_plan(&bytes, context).map_err(|e| format!("the plan cannot be decoded: {}", e.message))?;
+    let (sent, got) = (shape(plan), shape(&decoded));
+    if sent != got {
+        tracing::debug!(%sent, %got, "a plan changes on its way to a worker");
+        return Err("the plan changes on its way to a worker".into());
+    }
+    if plan.schema() != decoded.schema() {
+        return Err("the plan's schema changes on its way to a worker".into());
+    }
+    rebuild(decoded).map_err(|e| format!("the plan cannot be built again: {e}"))?;
+    Ok(())
+}
+
+/// Rebuilds every node from its children, as optimizer rules and decoders do; asserts what each node requires.
+fn rebuild(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+    let children = plan.children().into_iter().map(|child| rebuild(Arc::clone(child))).collect::<datafusion::common::Result<Vec<_>>>()?;
+    if children.is_empty() {
+        return Ok(plan);
+    }
+    plan.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+}
+
+/// The plan as text with everything that says what it computes; runtime values of dynamic filters are left out.
+fn shape(plan: &Arc<dyn ExecutionPlan>) -> String {
+    let text = displayable(plan.as_ref()).set_show_schema(true).indent(true).to_string();
+    text.lines().map(without_dynamic_filter).collect::<Vec<_>>().join("\n")
+}
+
+/// `DynamicFilter [ ... ]` to `DynamicFilter`: a fresh filter is empty on both sides, but prints its state.
+fn without_dynamic_filter(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("DynamicFilter [") {
+        out.push_str(&rest[..at + "DynamicFilter".len()]);
+        let inside = &rest[at + "DynamicFilter [".len()..];
+        rest = inside.find(']').map_or("", |end| &inside[end + 1..]);
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runtime_values_of_dynamic_filters_are_left_out() {
+        let line = "DataSourceExec: predicate=DynamicFilter [ empty ] AND a > 1";
+        assert_eq!(without_dynamic_filter(line), "DataSourceExec: predicate=DynamicFilter AND a > 1");
+        assert_eq!(without_dynamic_filter("Plain"), "Plain");
+    }
+}

@@ -1,0 +1,329 @@
+//! The one error type of the crate edges: what happened, and what the scheduler should do about it.
+
+use datafusion::common::DataFusionError;
+use std::fmt;
+use std::time::Duration;
+
+/// Result with Owlet's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something failed, named by what the reader can do about it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ErrorKind {
+    /// The statement is wrong: correct the SQL or the data that it casts.
+    InvalidQuery,
+    /// A table, file or object does not exist.
+    NotFound,
+    /// The credentials or settings do not allow it.
+    AccessDenied,
+    /// A limit of memory, size, depth, time or attempts was reached; the message names the setting.
+    LimitExceeded,
+    /// The service asked to slow down; the same call may succeed later.
+    Throttled,
+    /// A network, storage or worker fault; the same call may succeed.
+    Unavailable,
+    /// Data does not have the form that it should have: a damaged file, a failed checksum.
+    Corrupt,
+    /// A source object changed between planning and reading; run the query again.
+    Changed,
+    /// The caller cancelled the query.
+    Cancelled,
+    /// A defect in Owlet or in the engine below it.
+    Internal,
+}
+
+/// What the scheduler does about a failed attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Fail the query.
+    Fail,
+    /// Start the next attempt at once.
+    RetryNow,
+    /// Start the next attempt after at least this long.
+    RetryAfter(Duration),
+}
+
+/// First pause after a throttle; the scheduler doubles it with every further attempt of the task.
+const THROTTLE_PAUSE: Duration = Duration::from_millis(250);
+
+impl ErrorKind {
+    /// Every kind, in wire order: the position is the number that crosses the wire.
+    pub const ALL: [ErrorKind; 10] = [
+        ErrorKind::InvalidQuery,
+        ErrorKind::NotFound,
+        ErrorKind::AccessDenied,
+        ErrorKind::LimitExceeded,
+        ErrorKind::Throttled,
+        ErrorKind::Unavailable,
+        ErrorKind::Corrupt,
+        ErrorKind::Changed,
+        ErrorKind::Cancelled,
+        ErrorKind::Internal,
+    ];
+
+    /// What to do about a failed attempt of this kind.
+    pub fn verdict(self) -> Verdict {
+        match self {
+            ErrorKind::Throttled => Verdict::RetryAfter(THROTTLE_PAUSE),
+            ErrorKind::Unavailable => Verdict::RetryNow,
+            ErrorKind::InvalidQuery
+            | ErrorKind::NotFound
+            | ErrorKind::AccessDenied
+            | ErrorKind::LimitExceeded
+            | ErrorKind::Corrupt
+            | ErrorKind::Changed
+            | ErrorKind::Cancelled
+            | ErrorKind::Internal => Verdict::Fail,
+        }
+    }
+
+    /// The name that people see.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorKind::InvalidQuery => "INVALID_QUERY",
+            ErrorKind::NotFound => "NOT_FOUND",
+            ErrorKind::AccessDenied => "ACCESS_DENIED",
+            ErrorKind::LimitExceeded => "LIMIT_EXCEEDED",
+            ErrorKind::Throttled => "THROTTLED",
+            ErrorKind::Unavailable => "UNAVAILABLE",
+            ErrorKind::Corrupt => "CORRUPT_DATA",
+            ErrorKind::Changed => "OBJECT_CHANGED",
+            ErrorKind::Cancelled => "CANCELLED",
+            ErrorKind::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// An error with its kind and a message for a person; the text is not an interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Error {
+    /// What sort of failure it is.
+    pub kind: ErrorKind,
+    /// What happened, where, and what to do.
+    pub message: String,
+}
+
+impl Error {
+    /// An error of `kind`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// An [`ErrorKind::Internal`] error.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// An [`ErrorKind::InvalidQuery`] error.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidQuery, message)
+    }
+
+    /// The same error with `context: ` before its message.
+    pub fn context(mut self, context: impl fmt::Display) -> Self {
+        self.message = format!("{context}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.name(), self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        DataFusionError::External(Box::new(error))
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        let text = error.to_string();
+        let kind = match &error {
+            object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+            object_store::Error::Precondition { .. } => ErrorKind::Changed,
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                ErrorKind::AccessDenied
+            }
+            object_store::Error::InvalidPath { .. }
+            | object_store::Error::NotSupported { .. }
+            | object_store::Error::NotImplemented { .. }
+            | object_store::Error::UnknownConfigurationKey { .. } => ErrorKind::InvalidQuery,
+            object_store::Error::AlreadyExists { .. } | object_store::Error::NotModified { .. } => ErrorKind::Internal,
+            _ if text.contains("503") || text.contains("429") || text.contains("SlowDown") => ErrorKind::Throttled,
+            _ => ErrorKind::Unavailable,
+        };
+        if kind == ErrorKind::Changed {
+            return Error::new(
+                kind,
+                format!("an object was replaced while the query read it; run the query again ({text})"),
+            );
+        }
+        // Own errors pass through object stores inside `Generic`.
+        let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&error);
+        while let Some(inner) = source {
+            if let Some(own) = inner.downcast_ref::<Error>() {
+                return own.clone();
+            }
+            source = inner.source();
+        }
+        Error::new(kind, text)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            std::io::ErrorKind::PermissionDenied => ErrorKind::AccessDenied,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::LimitExceeded,
+            _ => ErrorKind::Unavailable,
+        };
+        Error::new(kind, error.to_string())
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        from_datafusion(&error)
+    }
+}
+
+fn from_datafusion(error: &DataFusionError) -> Error {
+    use datafusion::arrow::error::ArrowError;
+    let text = || error.strip_backtrace();
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => from_datafusion(inner),
+        DataFusionError::Shared(inner) => from_datafusion(inner),
+        DataFusionError::Collection(errors) => match errors.first() {
+            Some(first) => from_datafusion(first),
+            None => Error::internal("an empty collection of errors"),
+        },
+        DataFusionError::External(inner) => from_external(inner.as_ref()),
+        DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
+            ArrowError::ExternalError(external) => from_external(external.as_ref()),
+            ArrowError::DivideByZero
+            | ArrowError::ArithmeticOverflow(_)
+            | ArrowError::CastError(_)
+            | ArrowError::ParseError(_)
+            | ArrowError::ComputeError(_)
+            | ArrowError::InvalidArgumentError(_) => Error::invalid(clean(&inner.to_string())),
+            ArrowError::SchemaError(_) | ArrowError::CsvError(_) | ArrowError::JsonError(_) => {
+                Error::new(ErrorKind::Corrupt, clean(&inner.to_string()))
+            }
+            ArrowError::MemoryError(message) => Error::new(ErrorKind::LimitExceeded, message.clone()),
+            ArrowError::IoError(message, _) => Error::new(ErrorKind::Unavailable, message.clone()),
+            other => Error::new(ErrorKind::Corrupt, other.to_string()),
+        },
+        DataFusionError::ParquetError(inner) => match inner.as_ref() {
+            parquet::errors::ParquetError::External(external) => from_external(external.as_ref()),
+            other => Error::new(ErrorKind::Corrupt, other.to_string()),
+        },
+        DataFusionError::ObjectStore(inner) => from_external(inner.as_ref()),
+        DataFusionError::IoError(inner) => Error::new(ErrorKind::Unavailable, inner.to_string()),
+        DataFusionError::ResourcesExhausted(message) => out_of_memory(message),
+        DataFusionError::ExecutionJoin(inner) => {
+            let what = if inner.is_panic() { "a part of the query panicked" } else { "a part of the query was stopped" };
+            Error::internal(format!("{what}; this is a defect in the engine or damage in a file"))
+        }
+        DataFusionError::Plan(message)
+        | DataFusionError::Configuration(message)
+        | DataFusionError::Execution(message)
+        | DataFusionError::NotImplemented(message) => Error::invalid(clean(message)),
+        DataFusionError::SchemaError(inner, _) => Error::invalid(inner.to_string()),
+        DataFusionError::Internal(_) | DataFusionError::Ffi(_) => Error::internal(clean(&text())),
+        _ => Error::internal(clean(&text())),
+    }
+}
+
+fn clean(message: &str) -> String {
+    let message = message.split("\nbacktrace:").next().unwrap_or(message);
+    message.split("\nThis issue was likely caused by a bug").next().unwrap_or(message).trim_end().to_string()
+}
+
+fn out_of_memory(message: &str) -> Error {
+    let setting = if message.contains("max_temp_directory_size") || message.contains("disk") {
+        "raise --temp-quota or free space for temporary files"
+    } else {
+        "raise --memory, or use more workers with smaller --split-bytes"
+    };
+    Error::new(ErrorKind::LimitExceeded, format!("the query needs more memory than its budget ({setting}): {message}"))
+}
+
+fn from_external(error: &(dyn std::error::Error + 'static)) -> Error {
+    let mut current = Some(error);
+    while let Some(inner) = current {
+        if let Some(own) = inner.downcast_ref::<Error>() {
+            return own.clone();
+        }
+        if let Some(datafusion) = inner.downcast_ref::<DataFusionError>() {
+            return from_datafusion(datafusion);
+        }
+        if let Some(store) = inner.downcast_ref::<object_store::Error>() {
+            return from_object_store(store);
+        }
+        current = inner.source();
+    }
+    Error::new(ErrorKind::Unavailable, error.to_string())
+}
+
+/// `object_store::Error` is not `Clone`: rebuilds the typed error from its variant and text.
+fn from_object_store(error: &object_store::Error) -> Error {
+    let source = |text: &str| -> Box<dyn std::error::Error + Send + Sync> { text.to_string().into() };
+    let text = error.to_string();
+    match error {
+        object_store::Error::NotFound { path, .. } => {
+            object_store::Error::NotFound { path: path.clone(), source: source(&text) }.into()
+        }
+        object_store::Error::Precondition { path, .. } => {
+            object_store::Error::Precondition { path: path.clone(), source: source(&text) }.into()
+        }
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            Error::new(ErrorKind::AccessDenied, text)
+        }
+        other => {
+            let mut inner = std::error::Error::source(other);
+            while let Some(cause) = inner {
+                if let Some(own) = cause.downcast_ref::<Error>() {
+                    return own.clone();
+                }
+                inner = cause.source();
+            }
+            object_store::Error::Generic { store: "S3", source: source(&text) }.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn kinds_survive_datafusion_wrapping() {
+        let own = Error::new(ErrorKind::Changed, "x");
+        let wrapped = DataFusionError::Shared(Arc::new(DataFusionError::from(own.clone()))).context("reading");
+        assert_eq!(Error::from(wrapped), own);
+    }
+
+    #[test]
+    fn store_errors_are_sorted_by_what_to_do() {
+        let missing = object_store::Error::NotFound { path: "k".into(), source: "gone".into() };
+        assert_eq!(Error::from(missing).kind.verdict(), Verdict::Fail);
+        let reset = object_store::Error::Generic { store: "S3", source: "connection reset".into() };
+        assert_eq!(Error::from(reset).kind.verdict(), Verdict::RetryNow);
+        let slow = object_store::Error::Generic { store: "S3", source: "503 Service Unavailable SlowDown".into() };
+        assert!(matches!(Error::from(slow).kind.verdict(), Verdict::RetryAfter(_)));
+    }
+
+    #[test]
+    fn wire_numbers_are_the_positions() {
+        for (position, kind) in ErrorKind::ALL.into_iter().enumerate() {
+            assert_eq!(ErrorKind::ALL[position], kind);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The materialised exchange: where an attempt's output goes, and the rule that makes attempts harmless.
+//!
+//! ```text
+//! exchange/<query>/<stage>/<task>.<attempt>-<delivery>   [segment of partition 0][segment of partition 1]...
+//! ```
+//!
+//! **Invariant:** no two attempts, and no two deliveries of one, write the same key, and only the attempt whose outcome the coordinator accepted is
+//! read; so a lost, late or repeated attempt changes nothing. Readers are told offsets: no LIST, HEAD or footer read.
+
+mod compact;
+mod read;
+mod segment;
+mod write;
+
+pub use compact::compact_batch;
+pub use read::{ExchangeReader, slice_output};
+pub use segment::{SegmentDecoder, SegmentEncoder};
+pub use write::{Written, write_output};
+
+use crate::clock::random_uuid;
+use crate::error::{Error, Result};
+use crate::ids::{AttemptId, QueryId};
+use crate::storage::StoreRegistry;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use std::sync::Arc;
+use url::Url;
+
+/// The folder of one query in the exchange.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    store: Arc<dyn ObjectStore>,
+    folder: Path,
+}
+
+impl Exchange {
+    /// The exchange folder of `query` below `url` (with or without a trailing slash).
+    ///
+    /// # Errors
+    /// When `url` is no URL, or its store cannot be reached by `registry`.
+    pub fn open(registry: &StoreRegistry, url: &str, query: QueryId) -> Result<Self> {
+        let url = Url::parse(url).map_err(|e| Error::invalid(format!("exchange location '{url}': {e}")))?;
+        let base = Path::from_url_path(url.path()).map_err(|e| Error::invalid(format!("exchange location '{url}': {e}")))?;
+        Ok(Self { store: registry.counted_store(&url)?, folder: base.join("exchange").join(query.to_string()) })
+    }
+
+    /// A key for an attempt's output, below the query's folder; a new one at every call, because a function may be
+    /// invoked twice for one request, and the two must not overwrite each other.
+    pub fn attempt_key(attempt: AttemptId) -> String {
+        let delivery = random_uuid().simple().to_string();
+        format!("{attempt}-{}", &delivery[..8])
+    }
+
+    /// The key of a plan that is too big for a request.
+    pub fn plan_key(attempt: AttemptId) -> String {
+        format!("{attempt}.plan")
+    }
+
+    fn path(&self, key: &str) -> Path {
+        key.split('/').fold(self.folder.clone(), |path, part| path.join(part))
+    }
+
+    /// Writes a whole object.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn put(&self, key: &str, bytes: bytes::Bytes) -> Result<()> {
+        self.store.put(&self.path(key), bytes.into()).await?;
+        Ok(())
+    }
+
+    /// Reads a whole object.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn get(&self, key: &str) -> Result<bytes::Bytes> {
+        Ok(self.store.get(&self.path(key)).await?.bytes().await?)
+    }
+
+    /// Removes `keys`; keys that are gone are no error.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn delete(&self, keys: Vec<String>) -> Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<_> = keys.iter().map(|key| Ok(self.path(key))).collect();
+        self.delete_paths(futures::stream::iter(paths).boxed()).await
+    }
+
+    /// Removes everything of the query, whoever wrote it; costs a LIST.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn sweep(&self) -> Result<()> {
+        let listed = self.store.list(Some(&self.folder)).map_ok(|meta| meta.location).boxed();
+        self.delete_paths(listed).await
+    }
+
+    async fn delete_paths(&self, paths: futures::stream::BoxStream<'static, object_store::Result<Path>>) -> Result<()> {
+        let mut deleted = self.store.delete_stream(paths);
+        while let Some(result) = deleted.next().await {
+            match result {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The store and path of an object.
+    pub(crate) fn object(&self, key: &str) -> (Arc<dyn ObjectStore>, Path) {
+        (Arc::clone(&self.store), self.path(key))
+    }
+}
+

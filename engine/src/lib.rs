@@ -1,0 +1,30 @@
+//! What coordinator and worker share: ids, settings, errors, sessions, storage, the exchange and the task contract.
+//!
+//! ```text
+//! SQL ─► sql (Statement, LogicalPlan) ─► coordinator (stages, scheduler) ─► TaskRequest ─► worker
+//!                                              ▲                                             │
+//!                                              └──────────── TaskOutcome ◄───────────────────┤
+//!                                                                                            ▼
+//!                               next stage's workers ◄── range GET ── exchange/<query>/<stage>/<task>.<attempt>
+//! ```
+//!
+//! **Invariant:** this crate knows no sibling crate and no SQL parser.
+//!
+//! Words: a *query* is an accepted statement with a [`ids::QueryId`]; a *stage* is a piece of a plan between
+//! exchanges; a *task* is one share of a stage, run by one worker; an *attempt* is one invocation of a task,
+//! numbered from 0, and at most one attempt of a task is accepted; a *split* is a byte range of a source object;
+//! the *exchange* carries rows from stage to stage through object storage.
+
+pub mod clock;
+pub mod cost;
+pub mod error;
+pub mod exchange;
+pub mod ids;
+pub mod memory;
+pub mod metrics;
+pub mod session;
+pub mod settings;
+pub mod storage;
+pub mod task;
+
+pub use error::{Error, ErrorKind, Result, Verdict};

@@ -1,0 +1,90 @@
+//! The one session recipe for both sides: same options, same functions, same codec.
+
+use crate::exchange::ExchangeReader;
+use crate::settings::Settings;
+use crate::storage::StoreRegistry;
+use crate::task::SessionOption;
+use crate::error::Result;
+use datafusion::execution::cache::cache_manager::CacheManagerConfig;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::prelude::SessionConfig;
+use datafusion_distributed::{DistributedConfig, DistributedExt, DistributedTaskContext};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// Consumers named in a memory error.
+const NAMED_MEMORY_CONSUMERS: NonZeroUsize = NonZeroUsize::new(5).unwrap();
+/// Parquet footers kept per process, in bytes.
+const FOOTER_CACHE_BYTES: usize = 256 << 20;
+
+/// Options that every plan of a query runs with, on both sides, where they differ from DataFusion's defaults.
+///
+/// `settings.session` comes last and wins.
+pub fn session_options(settings: &Settings, partitions: usize) -> Vec<SessionOption> {
+    let option = |key: &str, value: String| SessionOption { key: key.to_string(), value };
+    let mut options = vec![
+        option("datafusion.execution.target_partitions", partitions.to_string()),
+        // Positions in error messages.
+        option("datafusion.sql_parser.collect_spans", "true".into()),
+        option("datafusion.catalog.information_schema", "true".into()),
+    ];
+    options.extend(settings.session.iter().map(|(key, value)| option(key, value.clone())));
+    options
+}
+
+/// A session configuration with `options`.
+///
+/// # Errors
+/// When an option does not exist or does not take its value.
+pub fn session_config(options: &[SessionOption]) -> Result<SessionConfig> {
+    let mut config = SessionConfig::new().with_distributed_option_extension(DistributedConfig::default());
+    for option in options {
+        config.options_mut().set(&option.key, &option.value)?;
+    }
+    Ok(config)
+}
+
+/// Adds what a plan with network nodes needs to run as task `index` of `count`.
+pub fn with_exchange(config: SessionConfig, reader: ExchangeReader, index: usize, count: usize) -> SessionConfig {
+    config
+        .with_extension(Arc::new(DistributedTaskContext { task_index: index, task_count: count }))
+        .with_distributed_channel_resolver(reader)
+}
+
+/// A memory pool that shares `bytes` fairly between operators that can spill, and names the largest in errors.
+pub fn memory_pool(bytes: usize) -> Arc<dyn MemoryPool> {
+    Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), NAMED_MEMORY_CONSUMERS))
+}
+
+/// What the runtimes of one process share: temporary files and cached footers.
+#[derive(Clone, Debug)]
+pub struct SharedRuntime {
+    base: Arc<RuntimeEnv>,
+}
+
+impl SharedRuntime {
+    /// Shared state with the limits of `settings`.
+    ///
+    /// # Errors
+    /// When the temporary folder cannot be used.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let mode = match &settings.temp_dir {
+            Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+            None => DiskManagerMode::OsTmpDirectory,
+        };
+        let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(settings.temp_quota_bytes);
+        let cache = CacheManagerConfig::default().with_metadata_cache_limit(FOOTER_CACHE_BYTES).with_list_files_cache_limit(0);
+        let base = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).with_cache_manager(cache).build_arc()?;
+        Ok(Self { base })
+    }
+
+    /// A runtime for one query or attempt: its own stores and memory, the shared rest.
+    pub fn runtime(&self, registry: Arc<StoreRegistry>, pool: Arc<dyn MemoryPool>) -> Arc<RuntimeEnv> {
+        let mut runtime = RuntimeEnv::clone(&self.base);
+        runtime.object_store_registry = registry;
+        runtime.memory_pool = pool;
+        Arc::new(runtime)
+    }
+}
