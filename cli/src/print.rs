@@ -37,7 +37,7 @@ pub enum Format {
     Tsv,
     /// One array of objects, one object per line; an unset value is `null`, as are NaN and infinities.
     Json,
-    /// One JSON object per line, values as in [`Format::Json`].
+    /// One JSON object per line, values as in json.
     Ndjson,
     /// A Parquet file, compressed with ZSTD.
     Parquet,

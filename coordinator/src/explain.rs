@@ -6,6 +6,8 @@ use crate::plan::Planned;
 use crate::query::text_stream;
 use crate::receipt::Receipt;
 use crate::verify::file_scan;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::exec_err;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -46,8 +48,8 @@ pub(crate) fn without_subqueries(logical: LogicalPlan) -> Result<LogicalPlan> {
     Ok(rewritten.data)
 }
 
-fn opaque(number: usize, kind: datafusion::arrow::datatypes::DataType) -> ScalarUDF {
-    let never = |_: &[ColumnarValue]| datafusion::common::exec_err!("a subquery of EXPLAIN is not run");
+fn opaque(number: usize, kind: DataType) -> ScalarUDF {
+    let never = |_: &[ColumnarValue]| exec_err!("a subquery of EXPLAIN is not run");
     create_udf(&format!("scalar_subquery_{number}"), vec![], kind, Volatility::Volatile, Arc::new(never))
 }
 

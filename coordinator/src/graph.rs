@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 /// How rows go from one stage to the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ExchangeKind {
+pub(crate) enum ExchangeKind {
     /// Consumer task `c` reads partitions `c*n..(c+1)*n` of every producer task.
     Shuffle,
     /// Every consumer task reads all partitions of every producer task.
@@ -30,7 +30,7 @@ pub enum ExchangeKind {
 
 /// An edge of the stage graph, from its producer.
 #[derive(Clone, Debug)]
-pub struct Input {
+pub(crate) struct Input {
     /// The producing stage.
     pub stage: StageId,
     /// Its number of tasks.
@@ -43,7 +43,7 @@ pub struct Input {
 
 /// A piece of the plan that runs as tasks on workers.
 #[derive(Clone, Debug)]
-pub struct StagePlan {
+pub(crate) struct StagePlan {
     /// Its number; inputs have smaller ones.
     pub id: StageId,
     /// Its number of tasks.
@@ -58,7 +58,7 @@ pub struct StagePlan {
 
 /// All stages of a query, in topological order, and the head that the coordinator runs.
 #[derive(Clone, Debug)]
-pub struct StageGraph {
+pub(crate) struct StageGraph {
     /// The stages; each one's inputs come before it.
     pub stages: Vec<StagePlan>,
     /// The plan above the last stages.
@@ -73,7 +73,7 @@ impl StageGraph {
     ///
     /// # Errors
     /// [`engine::ErrorKind::Internal`] when the plan is not what the distributed planner makes.
-    pub fn new(plan: &DistributedExec) -> Result<Self> {
+    pub(crate) fn new(plan: &DistributedExec) -> Result<Self> {
         let head = plan.children().first().map(|head| Arc::clone(head)).ok_or_else(|| Error::internal("a distributed plan without a plan"))?;
         let mut stages = Vec::new();
         let head_inputs = collect(&head, 1, &mut stages)?;
@@ -86,7 +86,7 @@ impl StageGraph {
     ///
     /// # Errors
     /// [`engine::ErrorKind::Internal`] for a number that is not in the graph.
-    pub fn stage(&self, id: StageId) -> Result<&StagePlan> {
+    pub(crate) fn stage(&self, id: StageId) -> Result<&StagePlan> {
         let found = self.stages.binary_search_by_key(&id, |stage| stage.id);
         found.map(|index| &self.stages[index]).map_err(|_| Error::internal(format!("no stage {id}")))
     }
@@ -95,7 +95,7 @@ impl StageGraph {
     ///
     /// # Errors
     /// As [`Self::stage`], and when a plan node cannot be rebuilt.
-    pub fn task_plan(&self, task: TaskId) -> Result<Arc<dyn ExecutionPlan>> {
+    pub(crate) fn task_plan(&self, task: TaskId) -> Result<Arc<dyn ExecutionPlan>> {
         let stage = self.stage(task.stage)?;
         self.specialise(&stage.plan, Some(task.index as usize))
     }
@@ -104,7 +104,7 @@ impl StageGraph {
     ///
     /// # Errors
     /// When a plan node cannot be rebuilt.
-    pub fn head_plan(&self) -> Result<Arc<dyn ExecutionPlan>> {
+    pub(crate) fn head_plan(&self) -> Result<Arc<dyn ExecutionPlan>> {
         self.specialise(&self.head, None)
     }
 
@@ -207,7 +207,7 @@ fn find_query(head: &Arc<dyn ExecutionPlan>) -> Result<Uuid> {
 
 impl Input {
     /// The producer tasks that consumer `index` of `consumers` reads.
-    pub fn producers(&self, index: u32, consumers: u32) -> Range<u32> {
+    pub(crate) fn producers(&self, index: u32, consumers: u32) -> Range<u32> {
         match self.kind {
             ExchangeKind::Shuffle | ExchangeKind::Broadcast => 0..self.producer_tasks,
             ExchangeKind::Coalesce => coalesce_group(self.producer_tasks, index, consumers),
@@ -215,7 +215,7 @@ impl Input {
     }
 
     /// The partitions that consumer `index` reads of each of those tasks.
-    pub fn partitions_of(&self, index: u32) -> Range<u32> {
+    pub(crate) fn partitions_of(&self, index: u32) -> Range<u32> {
         match self.kind {
             ExchangeKind::Shuffle => index * self.partitions..(index + 1) * self.partitions,
             ExchangeKind::Broadcast | ExchangeKind::Coalesce => 0..self.partitions,

@@ -89,7 +89,10 @@ fn distributed_state(
 ) -> Result<SessionState> {
     let fixed = DISTRIBUTED_OPTIONS.map(|(key, value)| SessionOption { key: key.into(), value: value.into() });
     let limit = SessionOption { key: "distributed.max_tasks_per_stage".into(), value: settings.task_limit().to_string() };
-    let options: Vec<SessionOption> = fixed.into_iter().chain([limit]).chain(task_options.iter().cloned()).collect();
+    // A small file in one partition would be one task's; with small splits it must be cut too. DataFusion's default is 10 MiB.
+    let cut_from = settings.split_bytes.min(10 << 20);
+    let cut = SessionOption { key: "datafusion.optimizer.repartition_file_min_size".into(), value: cut_from.to_string() };
+    let options: Vec<SessionOption> = fixed.into_iter().chain([limit, cut]).chain(task_options.iter().cloned()).collect();
     let config = session_config(&options)?
         .with_distributed_worker_resolver(AnyWorker)
         .with_distributed_desired_task_count_handler(sizing.clone())

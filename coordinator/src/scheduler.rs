@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// One stage as the scheduler sees it.
 #[derive(Clone, Debug)]
-pub struct StageShape {
+pub(crate) struct StageShape {
     /// The stage.
     pub id: StageId,
     /// Its number of tasks.
@@ -30,7 +30,7 @@ pub struct StageShape {
 
 /// Bounds of one query's run.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Attempts in flight at once.
     pub max_running: usize,
     /// Attempts of one task, the first included.
@@ -45,7 +45,7 @@ pub struct Bounds {
 
 /// What happened.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub(crate) enum Event {
     /// An attempt reported a whole output.
     Finished(AttemptId),
     /// An attempt reported an error, or its invocation failed.
@@ -58,7 +58,7 @@ pub enum Event {
 
 /// What to do now.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Action {
+pub(crate) enum Action {
     /// Invoke a worker for this attempt.
     Start(AttemptId),
     /// Nobody waits for this attempt any more.
@@ -91,7 +91,7 @@ struct Task {
 
 /// The state of one query's stages.
 #[derive(Debug)]
-pub struct Scheduler {
+pub(crate) struct Scheduler {
     shapes: BTreeMap<StageId, StageShape>,
     tasks: BTreeMap<TaskId, Task>,
     unfinished: BTreeMap<StageId, u32>,
@@ -105,7 +105,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// A scheduler of `stages`, none of which has started.
-    pub fn new(stages: Vec<StageShape>, bounds: Bounds) -> Self {
+    pub(crate) fn new(stages: Vec<StageShape>, bounds: Bounds) -> Self {
         let total: u32 = stages.iter().map(|stage| stage.tasks).sum();
         let mut tasks = BTreeMap::new();
         for stage in &stages {
@@ -128,7 +128,7 @@ impl Scheduler {
 
     /// Applies `event` at `now` (time since the query started) and says what to do. After [`Action::Succeed`] or
     /// [`Action::Fail`] every event is ignored.
-    pub fn step(&mut self, event: Event, now: Duration) -> Vec<Action> {
+    pub(crate) fn step(&mut self, event: Event, now: Duration) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.ended {
             return actions;
@@ -154,7 +154,7 @@ impl Scheduler {
     }
 
     /// When [`Event::Tick`] is needed next, if nothing else happens before.
-    pub fn next_wake(&self) -> Option<Duration> {
+    pub(crate) fn next_wake(&self) -> Option<Duration> {
         if self.ended {
             return None;
         }
@@ -173,7 +173,7 @@ impl Scheduler {
     }
 
     /// Tasks done and tasks in all, per stage.
-    pub fn progress(&self) -> Vec<(StageId, u32, u32)> {
+    pub(crate) fn progress(&self) -> Vec<(StageId, u32, u32)> {
         self.shapes.values().map(|shape| (shape.id, shape.tasks - self.unfinished[&shape.id], shape.tasks)).collect()
     }
 

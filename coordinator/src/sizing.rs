@@ -42,7 +42,7 @@ struct Split {
 
 /// Sizes the scans of one query. Footers are read once, concurrently, and kept for its plan.
 #[derive(Clone)]
-pub struct ScanSizing {
+pub(crate) struct ScanSizing {
     runtime: Arc<RuntimeEnv>,
     split_bytes: u64,
     max_footers: usize,
@@ -58,7 +58,7 @@ impl fmt::Debug for ScanSizing {
 
 impl ScanSizing {
     /// Sizing for the scans of one query.
-    pub fn new(settings: &Settings, runtime: Arc<RuntimeEnv>) -> Self {
+    pub(crate) fn new(settings: &Settings, runtime: Arc<RuntimeEnv>) -> Self {
         Self {
             runtime,
             split_bytes: settings.split_bytes,
@@ -69,7 +69,7 @@ impl ScanSizing {
     }
 
     /// Projected bytes, after pruning, of all scans that were given to tasks so far.
-    pub fn planned_bytes(&self) -> u64 {
+    pub(crate) fn planned_bytes(&self) -> u64 {
         *self.planned_bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -220,6 +220,10 @@ fn is_parquet(scan: &FileScanConfig) -> bool {
 #[async_trait]
 impl DesiredTaskCountHandler for ScanSizing {
     async fn handle(&self, event: DesiredTaskCountEvent<'_>) -> Option<DataFusionResult<DesiredTaskCountEventResponse>> {
+        if event.plan.children().is_empty() && event.plan.properties().partitioning.partition_count() == 1 {
+            // What stands above relies on it: a limit that moved into the scan, a single-mode aggregate, a sort.
+            return Some(Ok(DesiredTaskCountEventResponse::maximum(1)));
+        }
         let scan = free_file_scan(event.plan)?;
         if is_parquet(scan)
             && let Err(error) = self.read_footers(scan).await
@@ -236,6 +240,13 @@ impl DesiredTaskCountHandler for ScanSizing {
 impl ScaleUpLeafNodeHandler for ScanSizing {
     fn handle(&self, event: ScaleUpLeafNodeEvent) -> Option<DataFusionResult<ScaleUpLeafNodeEventResponse>> {
         let scan = free_file_scan(event.plan)?;
+        if event.task_count == 1 {
+            // Also a leaf whose one partition others rely on: its groups must stay as they are.
+            let planned: u64 = self.splits(scan).iter().map(|split| split.bytes).sum();
+            *self.planned_bytes.lock().unwrap_or_else(PoisonError::into_inner) += planned;
+            let leaf = DistributedLeafExec::try_new(Arc::clone(event.plan), [Arc::clone(event.plan)]);
+            return Some(leaf.map(|leaf| ScaleUpLeafNodeEventResponse::new(Arc::new(leaf))));
+        }
         let splits = self.splits(scan);
         let planned: u64 = splits.iter().map(|split| split.bytes).sum();
         *self.planned_bytes.lock().unwrap_or_else(PoisonError::into_inner) += planned;

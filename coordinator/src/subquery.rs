@@ -2,6 +2,7 @@
 //!
 //! The distributed planner would turn them into joins, which drop the error of a subquery that gives more than one row.
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -17,7 +18,7 @@ const MAX_SUBQUERIES: usize = 256;
 ///
 /// # Errors
 /// When the plan cannot be walked; not for a plan that the planner made.
-pub fn next_subquery(plan: &LogicalPlan) -> Result<Option<Arc<LogicalPlan>>> {
+pub(crate) fn next_subquery(plan: &LogicalPlan) -> Result<Option<Arc<LogicalPlan>>> {
     let mut found = None;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expression| {
@@ -40,7 +41,7 @@ pub fn next_subquery(plan: &LogicalPlan) -> Result<Option<Arc<LogicalPlan>>> {
 
 /// Values of subqueries, by their plans; equal subqueries run once.
 #[derive(Default, Debug)]
-pub struct SubqueryValues {
+pub(crate) struct SubqueryValues {
     values: HashMap<LogicalPlan, Expr>,
 }
 
@@ -49,7 +50,7 @@ impl SubqueryValues {
     ///
     /// # Errors
     /// [`engine::ErrorKind::LimitExceeded`] for too many.
-    pub fn insert(&mut self, subquery: &LogicalPlan, value: Expr) -> Result<()> {
+    pub(crate) fn insert(&mut self, subquery: &LogicalPlan, value: Expr) -> Result<()> {
         if self.values.len() >= MAX_SUBQUERIES {
             let message = format!("the query has more than {MAX_SUBQUERIES} scalar subqueries");
             return Err(Error::new(engine::ErrorKind::LimitExceeded, message));
@@ -62,7 +63,7 @@ impl SubqueryValues {
     ///
     /// # Errors
     /// When a rewritten node is not valid; not for values of the subquery's type.
-    pub fn replace_in(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+    pub(crate) fn replace_in(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let rewritten = plan.transform_up_with_subqueries(|node| {
             let names = NamePreserver::new(&node);
             let node = node.map_expressions(|expression| {
@@ -88,7 +89,7 @@ impl SubqueryValues {
 ///
 /// # Errors
 /// [`engine::ErrorKind::InvalidQuery`] for more than one row, with DataFusion's own words for it.
-pub fn scalar_value(batches: &[datafusion::arrow::array::RecordBatch], plan: &LogicalPlan) -> Result<ScalarValue> {
+pub(crate) fn scalar_value(batches: &[RecordBatch], plan: &LogicalPlan) -> Result<ScalarValue> {
     let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
     if rows > 1 {
         return Err(Error::invalid("Scalar subquery returned more than one row"));

@@ -119,19 +119,27 @@ fn rebuild(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn E
     plan.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
 }
 
-/// The plan as text with everything that says what it computes; runtime values of dynamic filters are left out.
+/// The plan as text with everything that says what it computes.
 fn shape(plan: &Arc<dyn ExecutionPlan>) -> String {
     let text = displayable(plan.as_ref()).set_show_schema(true).indent(true).to_string();
-    text.lines().map(without_dynamic_filter).collect::<Vec<_>>().join("\n")
+    text.lines().map(without_hints).collect::<Vec<_>>().join("\n")
 }
 
-/// `DynamicFilter [ ... ]` to `DynamicFilter`: a fresh filter is empty on both sides, but prints its state.
-fn without_dynamic_filter(line: &str) -> String {
+/// A line without what may differ and changes no row: the state of a fresh dynamic filter, and in which order a scan
+/// visits row groups.
+fn without_hints(line: &str) -> String {
+    let line = cut_brackets(line, "DynamicFilter [");
+    let line = cut_brackets(&line, ", sort_order_for_reorder=[");
+    line.replace(", reverse_row_groups=true", "")
+}
+
+/// `line` without each `opening` and what follows it up to the next `]`.
+fn cut_brackets(line: &str, opening: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
-    while let Some(at) = rest.find("DynamicFilter [") {
-        out.push_str(&rest[..at + "DynamicFilter".len()]);
-        let inside = &rest[at + "DynamicFilter [".len()..];
+    while let Some(at) = rest.find(opening) {
+        out.push_str(&rest[..at]);
+        let inside = &rest[at + opening.len()..];
         rest = inside.find(']').map_or("", |end| &inside[end + 1..]);
     }
     out.push_str(rest);
@@ -143,9 +151,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runtime_values_of_dynamic_filters_are_left_out() {
-        let line = "DataSourceExec: predicate=DynamicFilter [ empty ] AND a > 1";
-        assert_eq!(without_dynamic_filter(line), "DataSourceExec: predicate=DynamicFilter AND a > 1");
-        assert_eq!(without_dynamic_filter("Plain"), "Plain");
+    fn hints_and_states_of_dynamic_filters_are_left_out() {
+        let line = "DataSourceExec: predicate=DynamicFilter [ empty ] AND a > 1, sort_order_for_reorder=[a@0 ASC], x=[b]";
+        assert_eq!(without_hints(line), "DataSourceExec: predicate= AND a > 1, x=[b]");
+        assert_eq!(without_hints("Plain: [a]"), "Plain: [a]");
     }
 }

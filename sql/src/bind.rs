@@ -40,6 +40,9 @@ async fn register(context: &SessionContext, tables: &Tables, statement: &Stateme
         return Ok(());
     }
     let name = reference.table();
+    if context.state().table_functions().contains_key(name) {
+        return Ok(());
+    }
     if let Some(location) = tables.location(name) {
         return open_as(context, name, location).await;
     }

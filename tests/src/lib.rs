@@ -1,3 +1,10 @@
 //! Fixtures of the integration tests: data, clusters of in-process workers, faults, an S3 server.
 
+#![allow(clippy::disallowed_methods, clippy::allow_attributes, reason = "fixtures read the real clock")]
+
+pub mod cluster;
+pub mod compare;
+pub mod faults;
 pub mod s3;
+pub mod slt;
+pub mod trap_data;

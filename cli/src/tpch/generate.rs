@@ -1,5 +1,6 @@
 //! Decides how the TPC-H tables lie on disk as Parquet and writes them whole or not at all; knows nothing of queries.
 
+mod error;
 mod tables;
 
 use std::fs::{self, File};
@@ -15,10 +16,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde::{Deserialize, Serialize};
 
+pub use error::GenerateError;
 use tables::{BATCH_ROWS, TABLES, Table};
 
 /// File that tells a complete set; readers of tables ignore names that begin with `_`.
@@ -79,71 +80,6 @@ pub struct GeneratedTable {
     pub bytes: u64,
 }
 
-/// Why there is no complete set.
-#[derive(Debug, thiserror::Error)]
-pub enum GenerateError {
-    /// The scale is not a number in range.
-    #[error("scale {0} is out of range: choose a number from {MIN_SCALE} to {MAX_SCALE}")]
-    Scale(f64),
-    /// The path names no folder that could be created, such as `/`.
-    #[error("'{}' cannot be the folder of a TPC-H set", .0.display())]
-    Folder(PathBuf),
-    /// The folder holds something that is no complete set; it is left alone.
-    #[error("'{}' is not empty and holds no complete TPC-H set; choose another folder", .0.display())]
-    Occupied(PathBuf),
-    /// The folder holds another set; it is left alone.
-    #[error("'{}' holds TPC-H at scale {found_scale} made by {found_generator}, not scale {wanted_scale} by {GENERATOR}; \
-             choose another folder or delete it", .path.display())]
-    OtherSet {
-        /// The folder.
-        path: PathBuf,
-        /// Scale found there.
-        found_scale: f64,
-        /// Generator that made it.
-        found_generator: String,
-        /// Scale asked for.
-        wanted_scale: f64,
-    },
-    /// The set is marked complete but a file is gone or has another size.
-    #[error("'{}' is missing or damaged though its set is marked complete; delete the set's folder and generate again", .0.display())]
-    Damaged(PathBuf),
-    /// The marker cannot be understood.
-    #[error("cannot read the marker '{}': {source}", .path.display())]
-    Marker {
-        /// The marker file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// A file or folder could not be read or written.
-    #[error("'{}': {source}", .path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The generator gave a batch that cannot be converted.
-    #[error("cannot make the rows of '{}': {source}", .path.display())]
-    Arrow {
-        /// The file the rows were for.
-        path: PathBuf,
-        /// What went wrong.
-        source: ArrowError,
-    },
-    /// A Parquet file could not be written.
-    #[error("cannot write '{}': {source}", .path.display())]
-    Parquet {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        source: ParquetError,
-    },
-    /// A writing thread ended without a result.
-    #[error("the writing of '{}' stopped before its end", .0.display())]
-    Unfinished(PathBuf),
-}
-
 /// Makes the eight TPC-H tables at `scale` under `dir`, one folder of Parquet files each.
 ///
 /// The set appears at once and complete: it is written beside `dir` and renamed. If `dir` already holds the
@@ -154,6 +90,19 @@ pub enum GenerateError {
 /// # Errors
 /// A scale outside [`MIN_SCALE`]..=[`MAX_SCALE`]; a folder that holds anything else; input and output.
 pub fn generate(
+    dir: &Path,
+    scale: f64,
+    report: &mut dyn FnMut(Progress),
+) -> Result<Generated, GenerateError> {
+    generate_until(&AtomicBool::new(false), dir, scale, report)
+}
+
+/// As [`generate`], until `stop` is set; then nothing is left behind.
+///
+/// # Errors
+/// As [`generate`]; [`GenerateError::Unfinished`] when stopped.
+pub fn generate_until(
+    stop: &AtomicBool,
     dir: &Path,
     scale: f64,
     report: &mut dyn FnMut(Progress),
@@ -180,7 +129,7 @@ pub fn generate(
         .tempdir_in(parent)
         .map_err(at(parent))?;
     let set = holder.path().join("set");
-    let tables = write_tables(&set, scale, report)?;
+    let tables = write_tables(stop, &set, scale, report)?;
     let marker = Marker {
         generator: GENERATOR.to_owned(),
         scale,
@@ -282,8 +231,9 @@ enum Event {
     Failed(GenerateError),
 }
 
-/// Writes all parts below `set` on as many threads as the machine has.
+/// Writes all parts below `set` on as many threads as the machine has, until one fails or `stop` is set.
 fn write_tables(
+    stop: &AtomicBool,
     set: &Path,
     scale: f64,
     report: &mut dyn FnMut(Progress),
@@ -303,7 +253,6 @@ fn write_tables(
         .map_or(2, usize::from)
         .min(parts.len());
     let next = AtomicUsize::new(0);
-    let stop = AtomicBool::new(false);
     // Rows so far and, once complete, the size of each part.
     let mut written = vec![(0_u64, None); parts.len()];
     let mut tally = Tally {
@@ -315,7 +264,7 @@ fn write_tables(
         let (events, received) = sync_channel(WAITING_EVENTS);
         for _ in 0..threads {
             let events = events.clone();
-            scope.spawn(|| write_next_parts(set, scale, &parts, &next, &stop, events));
+            scope.spawn(|| write_next_parts(set, scale, &parts, &next, stop, events));
         }
         drop(events);
         let mut failed = None;

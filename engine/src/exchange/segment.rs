@@ -10,9 +10,6 @@ use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use bytes::Bytes;
 
-/// Bytes that end an Arrow IPC stream: a continuation marker and a zero length (Arrow format, "IPC Streaming Format").
-const END_OF_STREAM_BYTES: usize = 8;
-
 /// Encodes the batches of one partition.
 pub struct SegmentEncoder {
     writer: StreamWriter<Vec<u8>>,
@@ -67,7 +64,10 @@ impl SegmentEncoder {
         let schema_bytes = self.schema_bytes;
         let mut bytes = self.writer.into_inner().map_err(internal)?;
         let mut rows = bytes.split_off(schema_bytes);
-        rows.truncate(rows.len().saturating_sub(END_OF_STREAM_BYTES));
+        if self.rows == 0 {
+            // Nothing but the end marker. With rows it must stay: a last message without a body is only complete with it.
+            rows.clear();
+        }
         Ok((bytes, rows))
     }
 }
@@ -83,7 +83,7 @@ pub struct SegmentDecoder {
 }
 
 impl SegmentDecoder {
-    /// A decoder of `segment`, whose schema message is `schema`.
+    /// A decoder of `segment` (not empty), whose schema message is `schema`.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] when the schema message cannot be read.

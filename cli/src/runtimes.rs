@@ -1,0 +1,173 @@
+//! Two runtimes: one whose threads run queries, and one on the calling thread that watches over them.
+//!
+//! A query thread may be busy for seconds without a pause, so Ctrl-C and the time limit must not depend on it.
+
+use crate::failure::Failure;
+use crate::progress::ProgressLine;
+use coordinator::{QueryControl, STACK_BYTES};
+use engine::clock::{Stopwatch, sleep};
+use engine::{Error, ErrorKind};
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinError;
+
+/// Time that a cancelled query has to stop and clean up.
+const STOP_TIME: Duration = Duration::from_secs(5);
+/// Pause between looks at the clock and the progress.
+const PULSE: Duration = Duration::from_millis(100);
+
+/// The runtimes of the process.
+#[derive(Debug)]
+pub(crate) struct Runtimes {
+    watcher: Runtime,
+    /// Only absent while it is dropped.
+    queries: Option<Runtime>,
+}
+
+/// Why a query was told to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Interrupt,
+    TimeLimit,
+}
+
+impl Runtimes {
+    /// Starts the query threads, one per CPU.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let failed = |e: std::io::Error| Failure::Query(Error::new(ErrorKind::LimitExceeded, format!("cannot start threads: {e}")));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let watcher = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let queries = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("owlet-query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        Ok(Self { watcher, queries: Some(queries) })
+    }
+
+    /// Where queries run.
+    ///
+    /// # Errors
+    /// Never while this exists.
+    pub(crate) fn queries(&self) -> Result<&Handle, Failure> {
+        match &self.queries {
+            Some(runtime) => Ok(runtime.handle()),
+            None => Err(Failure::Query(Error::internal("the query threads have ended"))),
+        }
+    }
+
+    /// Runs `work` on the query threads and waits for it, with an eye on Ctrl-C, on `limit` and on the progress.
+    ///
+    /// Ctrl-C cancels `control` and gives `work` [`STOP_TIME`] to end by itself; a second one leaves at once.
+    /// `work` keeps the limit itself; here it is enforced only if that fails.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Failure::Interrupted`] after Ctrl-C, and [`Failure::Abandoned`] if `work` did not end.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        control: &QueryControl,
+        limit: Duration,
+        line: &ProgressLine,
+        work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let mut task = self.queries()?.spawn(work);
+        let progress = control.progress.subscribe();
+        let result = self.watcher.block_on(async {
+            let watch = Stopwatch::start();
+            let mut interrupt = pin!(tokio::signal::ctrl_c());
+            let mut stopping: Option<(Cause, Duration)> = None;
+            loop {
+                tokio::select! {
+                    biased;
+                    joined = &mut task => return ended(joined, stopping.map(|(cause, _)| cause)),
+                    heard = &mut interrupt => {
+                        interrupt.set(tokio::signal::ctrl_c());
+                        // Without a signal handler the system ends the process itself.
+                        if heard.is_ok() {
+                            if stopping.is_some() {
+                                task.abort();
+                                return Err(Failure::Abandoned);
+                            }
+                            control.cancel.cancel();
+                            stopping = Some((Cause::Interrupt, watch.elapsed()));
+                            line.say("cancelling");
+                        }
+                    }
+                    () = sleep(PULSE) => {}
+                }
+                let now = watch.elapsed();
+                match stopping {
+                    Some((cause, since)) if now >= since + STOP_TIME => {
+                        task.abort();
+                        return Err(match cause {
+                            Cause::Interrupt => Failure::Abandoned,
+                            Cause::TimeLimit => too_long(limit).into(),
+                        });
+                    }
+                    Some(_) => {}
+                    None if now >= limit.saturating_add(STOP_TIME) => {
+                        control.cancel.cancel();
+                        stopping = Some((Cause::TimeLimit, now));
+                    }
+                    None => line.draw(&progress.borrow(), now),
+                }
+            }
+        });
+        line.clear();
+        result
+    }
+}
+
+impl Drop for Runtimes {
+    /// Does not wait for query threads: one of them may be what the user gave up on.
+    fn drop(&mut self) {
+        if let Some(queries) = self.queries.take() {
+            queries.shutdown_background();
+        }
+    }
+}
+
+fn ended<T>(joined: Result<Result<T, Failure>, JoinError>, stopped: Option<Cause>) -> Result<T, Failure> {
+    match (joined, stopped) {
+        (Err(_), _) => Err(Failure::Query(Error::internal("the query panicked: this is a defect in the engine"))),
+        (Ok(_), Some(Cause::Interrupt)) => Err(Failure::Interrupted),
+        (Ok(result), _) => result,
+    }
+}
+
+fn too_long(limit: Duration) -> Error {
+    let message = format!("the query ran longer than its limit of {:.0} s (--timeout) and did not stop", limit.as_secs_f64());
+    Error::new(ErrorKind::LimitExceeded, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    #[test]
+    fn results_and_errors_come_back() -> Result<(), Failure> {
+        let runtimes = Runtimes::new()?;
+        let control = QueryControl::new();
+        let line = ProgressLine::hidden();
+        assert_eq!(runtimes.run(&control, LONG, &line, async { Ok(7) })?, 7);
+        let failed = runtimes.run::<()>(&control, LONG, &line, async { Err(Failure::Usage("no".into())) });
+        assert!(matches!(failed, Err(Failure::Usage(text)) if text == "no"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_query_that_ends_after_ctrl_c_counts_as_interrupted() {
+        assert!(matches!(ended(Ok(Ok(1)), Some(Cause::Interrupt)), Err(Failure::Interrupted)));
+        assert!(matches!(ended(Ok(Ok(1)), None), Ok(1)));
+        assert!(matches!(ended::<()>(Ok(Err(too_long(LONG).into())), Some(Cause::TimeLimit)), Err(Failure::Query(_))));
+    }
+}

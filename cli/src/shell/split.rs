@@ -1,0 +1,152 @@
+//! Cuts typed text at its semicolons, as SQL sees them: not those in quotes and comments.
+
+/// Statements that a semicolon ends, and what follows the last one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Pieces<'a> {
+    /// Without their semicolons; never blank.
+    pub(crate) statements: Vec<&'a str>,
+    /// Whether anything but blanks and comments follows the last semicolon, or a quote or comment is still open.
+    pub(crate) unfinished: bool,
+}
+
+/// Cuts `text` into its statements.
+pub(crate) fn split(text: &str) -> Pieces<'_> {
+    let mut statements = Vec::new();
+    let mut start = 0;
+    let mut meaningful = false;
+    let mut at = 0;
+    while at < text.len() {
+        match token(text, at) {
+            Token::Blank(end) => at = end,
+            Token::Text(end) => {
+                meaningful = true;
+                at = end;
+            }
+            Token::Semicolon => {
+                if meaningful {
+                    statements.push(text[start..at].trim());
+                }
+                at += 1;
+                start = at;
+                meaningful = false;
+            }
+            Token::Open => return Pieces { statements, unfinished: true },
+        }
+    }
+    Pieces { statements, unfinished: meaningful }
+}
+
+enum Token {
+    /// Blanks or a comment, up to there.
+    Blank(usize),
+    /// Part of a statement, up to there.
+    Text(usize),
+    Semicolon,
+    /// A quote or comment that does not end.
+    Open,
+}
+
+/// The token of `text` that starts at `at`, which must be inside the text and on a character.
+fn token(text: &str, at: usize) -> Token {
+    let rest = &text[at..];
+    let ended = |end: Option<usize>| end.map_or(Token::Open, |end| Token::Text(at + end));
+    let Some(first) = rest.chars().next() else { return Token::Open };
+    match first {
+        ';' => Token::Semicolon,
+        '-' if rest.starts_with("--") => Token::Blank(rest.find('\n').map_or(text.len(), |end| at + end + 1)),
+        '/' if rest.starts_with("/*") => comment_end(rest).map_or(Token::Open, |end| Token::Blank(at + end)),
+        '\'' if is_escape_string(&text[..at]) => ended(escape_string_end(rest)),
+        // A doubled quote inside ends one string and begins the next: the same in the end.
+        '\'' | '"' | '`' => ended(rest[1..].find(first).map(|end| end + 2)),
+        '$' => match dollar_tag(rest) {
+            Some(tag) => ended(rest[tag.len()..].find(tag).map(|end| end + 2 * tag.len())),
+            None => Token::Text(at + 1),
+        },
+        c if c.is_whitespace() => Token::Blank(at + c.len_utf8()),
+        // A word as a whole, so that `$` and `e` inside it start nothing.
+        c if is_word(c) => Token::Text(at + rest.find(|c| !is_word(c) && c != '$').unwrap_or(rest.len())),
+        c => Token::Text(at + c.len_utf8()),
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Comments nest.
+fn comment_end(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let (mut depth, mut at) = (0_usize, 0);
+    while at + 1 < bytes.len() {
+        match &bytes[at..at + 2] {
+            b"/*" => (depth, at) = (depth + 1, at + 2),
+            b"*/" => (depth, at) = (depth - 1, at + 2),
+            _ => at += 1,
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// Whether the quote behind `before` opens a string with backslash escapes: `E'...'`.
+fn is_escape_string(before: &str) -> bool {
+    let mut last = before.chars().rev();
+    matches!(last.next(), Some('e' | 'E')) && !last.next().is_some_and(is_word)
+}
+
+fn escape_string_end(text: &str) -> Option<usize> {
+    let mut escaped = true; // The opening quote.
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'\'' => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `$$` or `$name$` at the start of `text`.
+fn dollar_tag(text: &str) -> Option<&str> {
+    let end = text[1..].find('$')? + 2;
+    let name = &text[1..end - 1];
+    let sound = name.chars().all(is_word) && !name.starts_with(|c: char| c.is_ascii_digit());
+    sound.then(|| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_end_at_semicolons_outside_quotes_and_comments() {
+        let cases: [(&str, &[&str], bool); 14] = [
+            ("SELECT 1;", &["SELECT 1"], false),
+            ("SELECT 1; SELECT 2 ;\n", &["SELECT 1", "SELECT 2"], false),
+            ("SELECT 1; SELECT 2", &["SELECT 1"], true),
+            ("SELECT 1 -- one; two\n;", &["SELECT 1 -- one; two"], false),
+            ("SELECT 1; -- the end;", &["SELECT 1"], false),
+            ("SELECT ';', \";\", `;`;", &["SELECT ';', \";\", `;`"], false),
+            ("SELECT 'it''s;';", &["SELECT 'it''s;'"], false),
+            ("SELECT E'it\\'s;', 1;", &["SELECT E'it\\'s;', 1"], false),
+            ("SELECT e';", &[], true),
+            ("SELECT $$a;b$$, $x$;$$;$x$;", &["SELECT $$a;b$$, $x$;$$;$x$"], false),
+            ("SELECT /* ; /* ; */ ; */ 1;", &["SELECT /* ; /* ; */ ; */ 1"], false),
+            ("SELECT 1 /* open ;", &[], true),
+            (";; -- nothing\n ;", &[], false),
+            ("SELECT $1, name'x';", &["SELECT $1, name'x'"], false),
+        ];
+        for (text, statements, unfinished) in cases {
+            assert_eq!(split(text), Pieces { statements: statements.to_vec(), unfinished }, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_alphabets_are_cut_at_characters() {
+        assert_eq!(split("SELECT 'ä;ö', größe – 日本;").statements, ["SELECT 'ä;ö', größe – 日本"]);
+        assert!(split("SELECT 'ä").unfinished && split("日本").unfinished);
+    }
+}

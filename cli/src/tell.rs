@@ -1,0 +1,37 @@
+//! The only place that writes messages to standard error; a message that cannot be written is lost on purpose.
+
+use crate::args::StatsFormat;
+use crate::failure::Failure;
+use crate::print::PrintError;
+use std::fmt::Display;
+use std::io::{self, Write};
+use tracing_subscriber::EnvFilter;
+
+/// Environment variable that turns logs on, as in `OWLET_LOG=coordinator=debug`.
+const LOG_VARIABLE: &str = "OWLET_LOG";
+
+/// Writes one line to standard error.
+pub(crate) fn tell(line: impl Display) {
+    // There is nowhere left to say that standard error is gone.
+    drop(writeln!(io::stderr().lock(), "{line}"));
+}
+
+/// Says why a command ended; nothing when only the reader of the output went away.
+pub fn tell_failure(failure: &Failure, stats: Option<StatsFormat>) {
+    match (failure, stats) {
+        (Failure::Print(PrintError::BrokenPipe), _) => {}
+        (failure, Some(StatsFormat::Json)) => {
+            tell(serde_json::json!({ "error": { "kind": failure.kind(), "message": failure.to_string() } }));
+        }
+        (failure, None) => tell(format_args!("error: {failure}")),
+    }
+}
+
+/// Sends logs to standard error if `OWLET_LOG` asks for them.
+pub fn start_logging() {
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("off"));
+    let started = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    if let Err(error) = started {
+        tell(format_args!("warning: no logs: {error}"));
+    }
+}

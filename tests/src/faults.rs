@@ -1,0 +1,73 @@
+//! Faults between coordinator and worker: lost answers, repeated deliveries, delays; each fires a known number of times.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use engine::task::{Invoker, TaskRequest};
+use engine::{Error, ErrorKind, Result};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What happens to the first attempt of one task in every stage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The worker finishes and writes its output, but the answer is lost.
+    LoseAnswer,
+    /// The request is delivered twice, the second answer counts.
+    DeliverTwice,
+    /// The answer arrives after those of all siblings.
+    Delay,
+}
+
+/// An invoker with one kind of fault in every stage.
+#[derive(Debug)]
+pub struct FaultyInvoker {
+    inner: Arc<dyn Invoker>,
+    fault: Fault,
+    /// Stages (with the query) whose fault has fired.
+    fired: Arc<Mutex<BTreeSet<(Vec<u8>, u32)>>>,
+}
+
+impl FaultyInvoker {
+    /// `fault` on the first attempt of task 0 of every stage that `inner` runs.
+    pub fn new(inner: Arc<dyn Invoker>, fault: Fault) -> Self {
+        Self { inner, fault, fired: Arc::default() }
+    }
+
+    /// How often the fault has fired, readable while the cluster owns the invoker.
+    pub fn counter(&self) -> impl Fn() -> usize + use<> {
+        let fired = Arc::clone(&self.fired);
+        move || fired.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+#[async_trait]
+impl Invoker for FaultyInvoker {
+    async fn invoke(&self, request: Bytes) -> Result<Bytes> {
+        let decoded = TaskRequest::from_bytes(&request)?;
+        if decoded.task != 0 || decoded.attempt != 0 {
+            return self.inner.invoke(request).await;
+        }
+        self.fired.lock().unwrap_or_else(PoisonError::into_inner).insert((decoded.query_id, decoded.stage));
+        match self.fault {
+            Fault::LoseAnswer => {
+                self.inner.invoke(request).await?;
+                Err(Error::new(ErrorKind::Unavailable, "injected: the answer was lost"))
+            }
+            Fault::DeliverTwice => {
+                let (first, second) = tokio::join!(self.inner.invoke(request.clone()), self.inner.invoke(request));
+                first?;
+                second
+            }
+            Fault::Delay => {
+                let answer = self.inner.invoke(request).await;
+                engine::clock::sleep(Duration::from_millis(30)).await;
+                answer
+            }
+        }
+    }
+
+    async fn settle(&self) {
+        self.inner.settle().await;
+    }
+}
