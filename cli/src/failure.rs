@@ -20,11 +20,14 @@ pub enum Failure {
     #[error("{0}")]
     Generate(#[from] GenerateError),
     /// Ctrl-C, and the query has cleaned up.
-    #[error("interrupted: the query was cancelled")]
+    #[error("interrupted")]
     Interrupted,
     /// Ctrl-C, and the query was left behind while it stopped.
-    #[error("interrupted before the query had stopped: objects of it may be left in the exchange")]
-    Abandoned,
+    #[error("interrupted while the query was busy{}", left_behind(.exchange.as_deref()))]
+    Abandoned {
+        /// An exchange that outlives the process and may hold objects of the query.
+        exchange: Option<String>,
+    },
     /// Queries of a TPC-H run failed or gave wrong answers; each was reported where it happened.
     #[error("{failed} of {total} queries failed")]
     Tpch {
@@ -48,7 +51,7 @@ impl Failure {
             Self::Print(PrintError::BrokenPipe) => 0,
             Self::Query(_) | Self::Print(_) | Self::Generate(_) | Self::Tpch { .. } => 1,
             Self::Usage(_) => 2,
-            Self::Interrupted | Self::Abandoned => 130,
+            Self::Interrupted | Self::Abandoned { .. } => 130,
         }
     }
 
@@ -59,9 +62,13 @@ impl Failure {
             Self::Query(error) => error.kind.name(),
             Self::Print(_) => "OUTPUT",
             Self::Generate(_) | Self::Tpch { .. } => "TPCH",
-            Self::Interrupted | Self::Abandoned => ErrorKind::Cancelled.name(),
+            Self::Interrupted | Self::Abandoned { .. } => ErrorKind::Cancelled.name(),
         }
     }
+}
+
+fn left_behind(exchange: Option<&str>) -> String {
+    exchange.map(|url| format!(": objects of it may be left below '{url}'")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -74,6 +81,8 @@ mod tests {
         assert_eq!((query.exit_code(), query.kind(), query.to_string().as_str()), (1, "INVALID_QUERY", "line 1:8: no such column"));
         assert_eq!(Failure::Usage("x".into()).exit_code(), 2);
         assert_eq!(Failure::Interrupted.exit_code(), 130);
+        let abandoned = Failure::Abandoned { exchange: Some("s3://bucket/x".into()) };
+        assert!(abandoned.exit_code() == 130 && abandoned.to_string().ends_with("left below 's3://bucket/x'"));
         assert_eq!(Failure::Print(PrintError::BrokenPipe).exit_code(), 0);
     }
 }

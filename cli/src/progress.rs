@@ -1,55 +1,74 @@
 //! The one line on the terminal that shows how far a query is.
+//!
+//! Drawn by hand: a progress bar library fills its line to the right edge, and then the terminal's echo of Ctrl-C
+//! starts another line and leaves the bar standing.
 
 use crate::figures;
+use crate::tell::draw;
 use coordinator::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Queries that end before this show no progress at all.
 const QUIET_TIME: Duration = Duration::from_millis(300);
 /// Unfinished stages named in the line.
 const NAMED_STAGES: usize = 4;
+/// To the start of the line, and the line empty.
+const ERASE: &str = "\r\x1b[2K";
+/// From here, text beyond the right edge is dropped.
+const CUT: &str = "\x1b[?7l";
+/// From here, it goes on in the next line again.
+const WRAP: &str = "\x1b[?7h";
 
 /// A line on standard error that is drawn over again, or nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct ProgressLine {
-    bar: Option<ProgressBar>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Nothing is on the screen yet.
+    Waiting,
+    /// A text is on the screen.
+    Shown,
+    /// Nothing will be shown any more.
+    Done,
 }
 
 impl ProgressLine {
     /// A line that is drawn if `shown`.
     pub(crate) fn new(shown: bool) -> Self {
-        let bar = shown.then(|| {
-            let style = ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
-        });
-        Self { bar }
+        let state = if shown { State::Waiting } else { State::Done };
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// A line that never shows.
     pub(crate) fn hidden() -> Self {
-        Self { bar: None }
+        Self::new(false)
     }
 
     /// Shows how far the query is after `elapsed`.
     pub(crate) fn draw(&self, progress: &Progress, elapsed: Duration) {
         if elapsed >= QUIET_TIME {
-            self.say(text(progress, elapsed));
+            self.say(&text(progress, elapsed));
         }
     }
 
     /// Shows `text`, unless the line has been cleared.
-    pub(crate) fn say(&self, text: impl Into<String>) {
-        if let Some(bar) = self.bar.as_ref().filter(|bar| !bar.is_finished()) {
-            bar.set_message(text.into());
-            bar.tick();
+    pub(crate) fn say(&self, text: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state != State::Done {
+            draw(&format!("{ERASE}{CUT}{text}{WRAP}"));
+            *state = State::Shown;
         }
     }
 
     /// Takes the line away for good.
     pub(crate) fn clear(&self) {
-        if let Some(bar) = self.bar.as_ref().filter(|bar| !bar.is_finished()) {
-            bar.finish_and_clear();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *state, State::Done) == State::Shown {
+            draw(ERASE);
         }
     }
 }

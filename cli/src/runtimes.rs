@@ -15,6 +15,8 @@ use tokio::task::JoinError;
 
 /// Time that a cancelled query has to stop and clean up.
 const STOP_TIME: Duration = Duration::from_secs(5);
+/// Time over its limit after which a query counts as one that does not keep the limit itself.
+const LIMIT_SLACK: Duration = Duration::from_secs(1);
 /// Pause between looks at the clock and the progress.
 const PULSE: Duration = Duration::from_millis(100);
 
@@ -93,7 +95,7 @@ impl Runtimes {
                         if heard.is_ok() {
                             if stopping.is_some() {
                                 task.abort();
-                                return Err(Failure::Abandoned);
+                                return Err(Failure::Abandoned { exchange: None });
                             }
                             control.cancel.cancel();
                             stopping = Some((Cause::Interrupt, watch.elapsed()));
@@ -107,12 +109,12 @@ impl Runtimes {
                     Some((cause, since)) if now >= since + STOP_TIME => {
                         task.abort();
                         return Err(match cause {
-                            Cause::Interrupt => Failure::Abandoned,
+                            Cause::Interrupt => Failure::Abandoned { exchange: None },
                             Cause::TimeLimit => too_long(limit).into(),
                         });
                     }
                     Some(_) => {}
-                    None if now >= limit.saturating_add(STOP_TIME) => {
+                    None if now >= limit.saturating_add(LIMIT_SLACK) => {
                         control.cancel.cancel();
                         stopping = Some((Cause::TimeLimit, now));
                     }

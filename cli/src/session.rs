@@ -84,7 +84,7 @@ impl Session {
     pub(crate) fn parse(&self, sql: &str) -> Result<Vec<Statement>, Failure> {
         let (coordinator, text) = (Arc::clone(self.coordinator()), sql.to_owned());
         let work = async move { Ok(coordinator.parse(&text).await?) };
-        self.runtimes.run(&QueryControl::new(), self.limit(), &ProgressLine::hidden(), work)
+        self.watch(&QueryControl::new(), &ProgressLine::hidden(), work)
     }
 
     /// Runs `statement` and prints its rows to `out`, which comes back. `shares_screen` says that progress would stand in
@@ -112,7 +112,7 @@ impl Session {
             let out = printed?;
             Ok((finished?, out))
         };
-        self.runtimes.run(&control, self.limit(), &line, work)
+        self.watch(&control, &line, work)
     }
 
     /// Runs `statement` and gives all its rows.
@@ -125,7 +125,7 @@ impl Session {
         let (coordinator, tables) = (Arc::clone(self.coordinator()), Arc::clone(self.tables()));
         let own = control.clone();
         let work = async move { Ok(collect_rows(&coordinator, &tables, &statement, &own).await?) };
-        self.runtimes.run(&control, self.limit(), &line, work)
+        self.watch(&control, &line, work)
     }
 
     /// The columns of the table that `name` writes in SQL.
@@ -137,7 +137,7 @@ impl Session {
         let control = QueryControl::new();
         let own = control.clone();
         let work = async move { Ok(describe(&coordinator, &tables, &name, &own).await?) };
-        self.runtimes.run(&control, self.limit(), &ProgressLine::new(self.reports.progress), work)
+        self.watch(&control, &ProgressLine::new(self.reports.progress), work)
     }
 
     /// Tells what a query used, if that is wanted.
@@ -152,8 +152,20 @@ impl Session {
         }
     }
 
-    fn limit(&self) -> Duration {
-        Duration::from_millis(self.settings().query_timeout_ms)
+    /// Runs `work` on the query threads; names the exchange if it could not be cleaned.
+    fn watch<T: Send + 'static>(
+        &self,
+        control: &QueryControl,
+        line: &ProgressLine,
+        work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let limit = Duration::from_millis(self.settings().query_timeout_ms);
+        self.runtimes.run(control, limit, line, work).map_err(|failure| match failure {
+            Failure::Abandoned { .. } if self.settings().workers > 0 => {
+                Failure::Abandoned { exchange: self.settings().exchange_url.clone() }
+            }
+            other => other,
+        })
     }
 }
 

@@ -180,7 +180,8 @@ impl Shell {
 
     fn describe(&self, name: &str) -> Result<(), Failure> {
         let known = self.session.tables().location(name).is_some();
-        let columns = self.session.describe(&if known { quoted(name) } else { name.to_owned() })?;
+        let described = self.session.describe(&if known { quoted(name) } else { name.to_owned() });
+        let columns = described.map_err(without_place)?;
         let types: Vec<(String, String)> = columns
             .iter()
             .map(|column| {
@@ -231,6 +232,21 @@ impl Shell {
         for (first, second) in rows {
             self.say(&format!("{first}{}  {second}", " ".repeat(width - first.width())));
         }
+    }
+}
+
+/// The place of an error in a statement that nobody typed is of no use.
+fn without_place(failure: Failure) -> Failure {
+    match failure {
+        Failure::Query(mut error) => {
+            if let Some((place, rest)) = error.message.split_once(": ")
+                && place.starts_with("line ")
+            {
+                error.message = rest.to_owned();
+            }
+            Failure::Query(error)
+        }
+        other => other,
     }
 }
 

@@ -16,6 +16,12 @@ pub(crate) fn tell(line: impl Display) {
     drop(writeln!(io::stderr().lock(), "{line}"));
 }
 
+/// Sends `codes` to the terminal as they are.
+pub(crate) fn draw(codes: &str) {
+    let mut screen = io::stderr().lock();
+    drop(screen.write_all(codes.as_bytes()).and_then(|()| screen.flush()));
+}
+
 /// Says why a command ended; nothing when only the reader of the output went away.
 pub fn tell_failure(failure: &Failure, stats: Option<StatsFormat>) {
     match (failure, stats) {

@@ -13,6 +13,7 @@ mod deep_stack;
 mod dispatch;
 mod explain;
 mod graph;
+mod limited_build;
 mod plan;
 mod progress;
 mod query;

@@ -1,6 +1,7 @@
 //! A logical plan to a physical one: in one process, or cut into stages for workers.
 
 use crate::graph::StageGraph;
+use crate::limited_build::LimitedBuildSide;
 use crate::sizing::ScanSizing;
 use crate::verify::obstacle;
 use datafusion::common::DataFusionError;
@@ -97,7 +98,7 @@ fn distributed_state(
         .with_distributed_worker_resolver(AnyWorker)
         .with_distributed_desired_task_count_handler(sizing.clone())
         .with_distributed_scale_up_leaf_node_handler(sizing.clone());
-    Ok(builder(config, runtime).with_distributed_planner().build())
+    Ok(builder(config, runtime).with_physical_optimizer_rule(Arc::new(LimitedBuildSide)).with_distributed_planner().build())
 }
 
 /// Workers have no addresses; the planner asks only how many there are, which `max_tasks_per_stage` answers.

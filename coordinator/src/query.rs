@@ -20,6 +20,7 @@ use engine::exchange::{Exchange, ExchangeReader};
 use engine::ids::QueryId;
 use engine::memory::PeakPool;
 use engine::metrics::operator_metrics;
+use engine::panic::caught;
 use engine::session::{SharedRuntime, memory_pool, with_exchange};
 use engine::settings::Settings;
 use engine::storage::{Meter, Pins, Storage};
@@ -96,7 +97,7 @@ impl Coordinator {
     /// What is wrong with the query or went wrong in its stages; nothing is left in the exchange then.
     pub async fn run(&self, tables: &Tables, statement: &Statement, control: &QueryControl) -> Result<QueryRun> {
         let mut run = self.start(control)?;
-        match run.open(tables.clone(), statement.clone()).await {
+        match caught("the query", run.open(tables.clone(), statement.clone())).await {
             Ok(stream) => {
                 let limit = Duration::from_millis(self.settings.query_timeout_ms);
                 let rows = Rows::new(stream, control.cancel.clone(), run.watch, limit);

@@ -4,6 +4,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use engine::clock::{Stopwatch, sleep};
+use engine::panic::caught;
 use engine::{Error, ErrorKind, Result};
 use futures::StreamExt;
 use std::time::Duration;
@@ -48,10 +49,9 @@ impl Rows {
         let batch = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(Error::new(ErrorKind::Cancelled, "the query was cancelled")),
-            batch = self.stream.next() => batch,
+            batch = caught("the query", async { self.stream.next().await.transpose().map_err(Error::from) }) => batch?,
             () = sleep(left) => return Err(too_long(self.limit)),
         };
-        let batch = batch.transpose().map_err(Error::from)?;
         self.count += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
         Ok(batch)
     }

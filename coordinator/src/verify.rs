@@ -7,7 +7,7 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions, displayable};
-use datafusion_distributed::DistributedLeafExec;
+use datafusion_distributed::{DistributedLeafExec, NetworkBroadcastExec};
 use engine::ids::TaskId;
 use engine::task::{decode_plan, encode_plan};
 use std::collections::HashMap;
@@ -47,6 +47,10 @@ fn scans_obstacle(stage: &StagePlan) -> Option<String> {
             } else if ranges(std::slice::from_ref(original)) != ranges(variants) {
                 found = Some("the tasks would not read every file range exactly once".to_string());
             }
+        }
+        let below_is_broadcast = node.children().iter().any(|child| child.is::<NetworkBroadcastExec>());
+        if stage.tasks > 1 && node.fetch().is_some() && below_is_broadcast {
+            found = Some("each consumer would take its own rows of a limited broadcast".to_string());
         }
         Ok(if found.is_some() { TreeNodeRecursion::Stop } else { boundary_or_continue(node) })
     });

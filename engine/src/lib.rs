@@ -22,6 +22,7 @@ pub mod exchange;
 pub mod ids;
 pub mod memory;
 pub mod metrics;
+pub mod panic;
 pub mod session;
 pub mod settings;
 pub mod storage;

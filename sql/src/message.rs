@@ -7,11 +7,16 @@ use engine::{Error, ErrorKind};
 /// Names shown when none is close enough.
 const LISTED_NAMES: usize = 12;
 
-/// `line L:C: message` of a parser's error.
-pub fn syntax_error(error: &DataFusionError) -> Error {
-    let text = Error::from_text(error);
+/// `line L:C: message` of a parser's error about `sql`.
+pub fn syntax_error(error: &DataFusionError, sql: &str) -> Error {
+    let text = parser_text(error);
     let (message, position) = match text.rsplit_once(" at Line: ") {
         Some((message, position)) => (message, position),
+        None if text.ends_with("found: EOF") => {
+            let line = sql.lines().count().max(1);
+            let column = sql.lines().last().map_or(0, |line| line.chars().count()) + 1;
+            return Error::invalid(format!("line {line}:{column}: {text}"));
+        }
         None => return Error::invalid(text),
     };
     match position.split_once(", Column: ") {
@@ -23,23 +28,16 @@ pub fn syntax_error(error: &DataFusionError) -> Error {
     }
 }
 
-trait FromText {
-    fn from_text(error: &DataFusionError) -> String;
-}
-
-impl FromText for Error {
-    fn from_text(error: &DataFusionError) -> String {
-        use datafusion::sql::sqlparser::parser::ParserError;
-        let root = error.find_root();
-        match root {
-            DataFusionError::SQL(parser, _) => match parser.as_ref() {
-                ParserError::ParserError(message) | ParserError::TokenizerError(message) => message.clone(),
-                ParserError::RecursionLimitExceeded => {
-                    "the statement nests too deep: the parser's limit of nested parentheses and queries is reached".into()
-                }
-            },
-            other => other.strip_backtrace(),
-        }
+fn parser_text(error: &DataFusionError) -> String {
+    use datafusion::sql::sqlparser::parser::ParserError;
+    match error.find_root() {
+        DataFusionError::SQL(parser, _) => match parser.as_ref() {
+            ParserError::ParserError(message) | ParserError::TokenizerError(message) => message.clone(),
+            ParserError::RecursionLimitExceeded => {
+                "the statement nests too deep: the parser's limit of nested parentheses and queries is reached".into()
+            }
+        },
+        other => other.strip_backtrace(),
     }
 }
 
@@ -48,7 +46,7 @@ pub fn planning_error(error: DataFusionError) -> Error {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let mut own = match error.find_root() {
         DataFusionError::SchemaError(schema, _) => schema_message(schema),
-        DataFusionError::SQL(..) => syntax_error(&error),
+        DataFusionError::SQL(..) => syntax_error(&error, ""),
         _ => Error::from(error),
     };
     if let Some(span) = span

@@ -202,15 +202,3 @@ fn the_comparison_sees_a_missing_row() {
         assert!(difference(&whole, &part, false).is_some());
     });
 }
-
-#[test]
-fn zz_debug_reasons() {
-    block_on(async {
-        let cluster = Cluster::new(settings(4, &[]), data());
-        for trap in traps() {
-            if let Ok(answer) = cluster.query(trap.sql).await {
-                eprintln!("{} {} tasks={} reason={:?}", trap.name, answer.receipt.mode, answer.receipt.tasks, answer.receipt.local_reason);
-            }
-        }
-    });
-}

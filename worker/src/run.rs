@@ -9,6 +9,7 @@ use engine::exchange::{Exchange, ExchangeReader, Written, write_output};
 use engine::ids::{AttemptId, QueryId, StageId, TaskId};
 use engine::memory::PeakPool;
 use engine::metrics::operator_metrics;
+use engine::panic::caught;
 use engine::session::{SharedRuntime, memory_pool, session_config, with_exchange};
 use engine::settings::Settings;
 use engine::storage::{Meter, Pins, Storage};
@@ -16,7 +17,6 @@ use engine::task::{
     Output, PROTOCOL_VERSION, ResourceUse, TaskError, TaskOutcome, TaskRequest, TaskResult, decode_plan,
 };
 use engine::{Error, ErrorKind, Result};
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,12 +63,14 @@ pub async fn run_task(worker: &Worker, request: &[u8]) -> Bytes {
     outcome.query_id.clone_from(&request.query_id);
     (outcome.stage, outcome.task, outcome.attempt) = (request.stage, request.task, request.attempt);
     let mut attempt = Attempt::new(worker, &request);
+    let what = format!("task {}", attempt.id.task);
+    let id = attempt.id;
     let time_left = Duration::from_millis(request.time_left_ms);
     let result = tokio::select! {
-        result = attempt.run_caught() => result,
+        result = caught(&what, attempt.run()) => result,
         () = sleep(time_left) => Err(Error::new(
             ErrorKind::LimitExceeded,
-            format!("task {} did not end within its {} ms", attempt.id, request.time_left_ms),
+            format!("attempt {id} did not end within its {} ms", request.time_left_ms),
         )),
     };
     let mut resources = attempt.resources(watch);
@@ -114,19 +116,6 @@ impl<'a> Attempt<'a> {
             exchange_meter: Meter::new(),
             pool: PeakPool::new(memory_pool(usize::try_from(request.memory_bytes).unwrap_or(usize::MAX))),
             executed: None,
-        }
-    }
-
-    /// Runs, and turns a panic on the way into an error: damaged files make some readers panic.
-    async fn run_caught(&mut self) -> Result<Output> {
-        use futures::FutureExt;
-        match AssertUnwindSafe(self.run()).catch_unwind().await {
-            Ok(result) => result,
-            Err(panic) => {
-                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
-                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-                Err(Error::internal(format!("task {} panicked, a defect in the engine or damage in a source file: {text}", self.id)))
-            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::segment::SegmentEncoder;
 use super::Exchange;
 use crate::error::{Error, ErrorKind, Result};
+use crate::panic::panicked;
 use crate::task::{Output, OutputLocation, Segment};
 use bytes::Bytes;
 use datafusion::execution::SendableRecordBatchStream;
@@ -58,8 +59,8 @@ pub async fn write_output(partitions: Vec<SendableRecordBatchStream>, to: &Writt
         encoders.spawn(async move { Ok::<_, Error>((index, encode_partition(stream, &buffered, &to).await?)) });
     }
     let mut encoded: Vec<Option<EncodedPartition>> = (0..count).map(|_| None).collect();
-    while let Some(joined) = encoders.join_next().await {
-        let (index, partition) = joined.map_err(panicked)??;
+    while let Some(result) = encoders.join_next().await {
+        let (index, partition) = result.map_err(joined)??;
         encoded[index] = Some(partition);
     }
     let encoded: Vec<_> = encoded.into_iter().flatten().collect();
@@ -84,14 +85,11 @@ pub async fn write_output(partitions: Vec<SendableRecordBatchStream>, to: &Writt
     })
 }
 
-fn panicked(error: tokio::task::JoinError) -> Error {
-    if error.is_cancelled() {
-        return Error::new(ErrorKind::Cancelled, "the attempt was cancelled");
+fn joined(error: tokio::task::JoinError) -> Error {
+    match error.try_into_panic() {
+        Ok(panic) => panicked("a partition", panic.as_ref()),
+        Err(_) => Error::new(ErrorKind::Cancelled, "the attempt was cancelled"),
     }
-    let panic = error.into_panic();
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    Error::internal(format!("a part of the task panicked, a defect in the engine or damage in a source file: {text}"))
 }
 
 async fn encode_partition(mut stream: SendableRecordBatchStream, buffered: &AtomicUsize, to: &Written) -> Result<EncodedPartition> {
