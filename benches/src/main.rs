@@ -129,7 +129,8 @@ async fn measure(args: &Args, dir: &Path) -> Result<(), AnyError> {
 impl Bench {
     fn new(args: &Args, workers: usize, dir: &Path) -> Result<Self, AnyError> {
         let exchange = tempfile::tempdir()?;
-        let session = args.set.iter().filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let session =
+            args.set.iter().filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let exchange_url = Some(format!("file://{}/", exchange.path().display()));
         let settings = Settings { workers, exchange_url, session, local_partitions: 2, ..Settings::default() };
         let storage = Storage::new(&settings.s3)?;

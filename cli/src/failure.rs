@@ -78,7 +78,10 @@ mod tests {
     #[test]
     fn exit_codes_tell_usage_query_and_interrupt_apart() {
         let query = Failure::Query(Error::invalid("line 1:8: no such column"));
-        assert_eq!((query.exit_code(), query.kind(), query.to_string().as_str()), (1, "INVALID_QUERY", "line 1:8: no such column"));
+        assert_eq!(
+            (query.exit_code(), query.kind(), query.to_string().as_str()),
+            (1, "INVALID_QUERY", "line 1:8: no such column")
+        );
         assert_eq!(Failure::Usage("x".into()).exit_code(), 2);
         assert_eq!(Failure::Interrupted.exit_code(), 130);
         let abandoned = Failure::Abandoned { exchange: Some("s3://bucket/x".into()) };

@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn bytes_change_their_unit_before_four_digits() {
-        let texts: Vec<String> = [0, 999, 1_000, 999_949, 999_950, 12_345_678, 5_000_000_000_000_000].into_iter().map(bytes).collect();
+        let texts: Vec<String> =
+            [0, 999, 1_000, 999_949, 999_950, 12_345_678, 5_000_000_000_000_000].into_iter().map(bytes).collect();
         assert_eq!(texts, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "12.3 MB", "5000.0 TB"]);
     }
 

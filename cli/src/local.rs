@@ -68,14 +68,16 @@ fn exchange_location(location: &str) -> Result<String, Failure> {
         return Ok(location.to_owned());
     }
     let folder = Path::new(location);
-    std::fs::create_dir_all(folder).map_err(|e| Failure::Usage(format!("--exchange: cannot make the folder '{location}': {e}")))?;
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Failure::Usage(format!("--exchange: cannot make the folder '{location}': {e}")))?;
     folder_url(folder)
 }
 
 fn folder_url(folder: &Path) -> Result<String, Failure> {
     let absolute = std::fs::canonicalize(folder).ok();
     let url = absolute.and_then(|absolute| Url::from_directory_path(absolute).ok());
-    url.map(String::from).ok_or_else(|| Failure::Usage(format!("the folder '{}' cannot be used for the exchange", folder.display())))
+    url.map(String::from)
+        .ok_or_else(|| Failure::Usage(format!("the folder '{}' cannot be used for the exchange", folder.display())))
 }
 
 #[cfg(test)]

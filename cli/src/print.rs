@@ -63,8 +63,7 @@ impl FromStr for Format {
     type Err = PrintError;
 
     fn from_str(name: &str) -> Result<Self, PrintError> {
-        <Self as ValueEnum>::from_str(name, true)
-            .map_err(|_| PrintError::UnknownFormat(name.to_owned()))
+        <Self as ValueEnum>::from_str(name, true).map_err(|_| PrintError::UnknownFormat(name.to_owned()))
     }
 }
 
@@ -108,11 +107,7 @@ pub enum PrintError {
 
 impl From<io::Error> for PrintError {
     fn from(error: io::Error) -> Self {
-        if pipe_broke(&error) {
-            Self::BrokenPipe
-        } else {
-            Self::Io(error)
-        }
+        if pipe_broke(&error) { Self::BrokenPipe } else { Self::Io(error) }
     }
 }
 
@@ -128,11 +123,7 @@ impl From<ArrowError> for PrintError {
 
 impl From<ParquetError> for PrintError {
     fn from(error: ParquetError) -> Self {
-        if pipe_broke(&error) {
-            Self::BrokenPipe
-        } else {
-            Self::Parquet(error)
-        }
+        if pipe_broke(&error) { Self::BrokenPipe } else { Self::Parquet(error) }
     }
 }
 
@@ -140,10 +131,7 @@ impl From<ParquetError> for PrintError {
 fn pipe_broke(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
-        {
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
             return true;
         }
         cause = error.source();
@@ -162,9 +150,7 @@ pub struct RowPrinter {
 
 impl fmt::Debug for RowPrinter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RowPrinter")
-            .field("row_count", &self.row_count)
-            .finish_non_exhaustive()
+        f.debug_struct("RowPrinter").field("row_count", &self.row_count).finish_non_exhaustive()
     }
 }
 
@@ -187,42 +173,20 @@ impl RowPrinter {
             Format::Table => Sink::Table(Table::new(&schema, out)),
             Format::Csv => Sink::Delimited(Delimited::new(Delimiter::Comma, &schema, out)),
             Format::Tsv => Sink::Delimited(Delimited::new(Delimiter::Tab, &schema, out)),
-            Format::Json => Sink::Json(
-                json_options().build(out),
-                output_schema(&schema, Dictionaries::Keep),
-            ),
-            Format::Ndjson => Sink::Ndjson(
-                json_options().build(out),
-                output_schema(&schema, Dictionaries::Keep),
-            ),
+            Format::Json => Sink::Json(json_options().build(out), output_schema(&schema, Dictionaries::Keep)),
+            Format::Ndjson => Sink::Ndjson(json_options().build(out), output_schema(&schema, Dictionaries::Keep)),
             Format::Parquet => {
                 refuse_unions(format, &schema)?;
                 let schema = output_schema(&schema, Dictionaries::Keep);
-                let properties = WriterProperties::builder()
-                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                    .build();
+                let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
                 let broken = Arc::new(AtomicBool::new(false));
-                let out = Watched {
-                    out,
-                    broken: Arc::clone(&broken),
-                };
-                Sink::Parquet(
-                    Box::new(ArrowWriter::try_new(
-                        out,
-                        Arc::clone(&schema),
-                        Some(properties),
-                    )?),
-                    schema,
-                    broken,
-                )
+                let out = Watched { out, broken: Arc::clone(&broken) };
+                Sink::Parquet(Box::new(ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties))?), schema, broken)
             }
             Format::Arrow => {
                 // An IPC file holds one dictionary per column, but each batch of a query may bring its own.
                 let schema = output_schema(&schema, Dictionaries::Unpack);
-                Sink::Arrow(
-                    Box::new(FileWriter::try_new_buffered(out, &schema)?),
-                    schema,
-                )
+                Sink::Arrow(Box::new(FileWriter::try_new_buffered(out, &schema)?), schema)
             }
         };
         Ok(Self { sink, row_count: 0 })
@@ -279,10 +243,7 @@ impl RowPrinter {
             },
             Sink::Arrow(mut writer, _) => {
                 writer.finish()?;
-                writer
-                    .into_inner()?
-                    .into_inner()
-                    .map_err(io::IntoInnerError::into_error)?
+                writer.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?
             }
         };
         out.flush()?;
@@ -298,10 +259,7 @@ struct Watched {
 
 impl Watched {
     fn watch<T>(&self, result: io::Result<T>) -> io::Result<T> {
-        if result
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-        {
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             self.broken.store(true, Ordering::Relaxed);
         }
         result
@@ -330,11 +288,7 @@ impl JsonFormat for JsonArray {
     }
 
     fn start_row<W: Write>(&self, writer: &mut W, is_first_row: bool) -> Result<(), ArrowError> {
-        if is_first_row {
-            Ok(())
-        } else {
-            Ok(writer.write_all(b",\n")?)
-        }
+        if is_first_row { Ok(()) } else { Ok(writer.write_all(b",\n")?) }
     }
 
     fn end_stream<W: Write>(&self, writer: &mut W) -> Result<(), ArrowError> {
@@ -363,9 +317,7 @@ fn output_schema(schema: &Schema, dictionaries: Dictionaries) -> SchemaRef {
         .iter()
         .zip(unique_names(schema))
         .map(|(field, name)| match field.data_type() {
-            DataType::Dictionary(_, value) if dictionaries == Dictionaries::Unpack => {
-                Field::new(name, (**value).clone(), true)
-            }
+            DataType::Dictionary(_, value) if dictionaries == Dictionaries::Unpack => Field::new(name, (**value).clone(), true),
             data_type => Field::new(name, data_type.clone(), true),
         })
         .collect();
@@ -374,11 +326,7 @@ fn output_schema(schema: &Schema, dictionaries: Dictionaries) -> SchemaRef {
 
 /// The column names, repeated ones with the first free suffix `_1`, `_2`, ...
 fn unique_names(schema: &Schema) -> Vec<String> {
-    let mut taken: std::collections::HashSet<String> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
+    let mut taken: std::collections::HashSet<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     let mut seen = std::collections::HashSet::new();
     let mut names = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
@@ -398,42 +346,27 @@ fn unique_names(schema: &Schema) -> Vec<String> {
 /// The columns of `batch` under `schema`.
 fn reshape(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, PrintError> {
     if batch.num_columns() != schema.fields().len() {
-        return Err(PrintError::ColumnCount {
-            expected: schema.fields().len(),
-            found: batch.num_columns(),
-        });
+        return Err(PrintError::ColumnCount { expected: schema.fields().len(), found: batch.num_columns() });
     }
     let columns = batch
         .columns()
         .iter()
         .zip(schema.fields())
         .map(|(column, field)| match column.data_type() {
-            DataType::Dictionary(_, value) if value.as_ref() == field.data_type() => {
-                cast(column, field.data_type())
-            }
+            DataType::Dictionary(_, value) if value.as_ref() == field.data_type() => cast(column, field.data_type()),
             _ => Ok(Arc::clone(column)),
         })
         .collect::<Result<Vec<_>, ArrowError>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(
-        Arc::clone(schema),
-        columns,
-        &options,
-    )?)
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }
 
 /// Refuses union columns, which the Parquet writer would answer with a panic.
 fn refuse_unions(format: Format, schema: &Schema) -> Result<(), PrintError> {
-    match schema
-        .fields()
-        .iter()
-        .find(|field| holds_union(field.data_type()))
-    {
-        Some(field) => Err(PrintError::UnsupportedType {
-            format,
-            column: field.name().clone(),
-            data_type: field.data_type().clone(),
-        }),
+    match schema.fields().iter().find(|field| holds_union(field.data_type())) {
+        Some(field) => {
+            Err(PrintError::UnsupportedType { format, column: field.name().clone(), data_type: field.data_type().clone() })
+        }
         None => Ok(()),
     }
 }

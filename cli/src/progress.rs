@@ -79,7 +79,8 @@ fn text(progress: &Progress, elapsed: Duration) -> String {
     if stages.is_empty() {
         return format!("{seconds} | running");
     }
-    let (done, tasks) = stages.iter().fold((0, 0), |(done, tasks), stage| (done + u64::from(stage.done), tasks + u64::from(stage.tasks)));
+    let (done, tasks) =
+        stages.iter().fold((0, 0), |(done, tasks), stage| (done + u64::from(stage.done), tasks + u64::from(stage.tasks)));
     let finished = stages.iter().filter(|stage| stage.done == stage.tasks).count();
     let open = stages.iter().filter(|stage| stage.done < stage.tasks).take(NAMED_STAGES);
     let open: Vec<String> = open.map(|stage| format!("stage {}: {}/{}", stage.stage, stage.done, stage.tasks)).collect();

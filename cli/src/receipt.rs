@@ -51,7 +51,9 @@ mod tests {
     fn a_query_on_workers_has_tasks_and_stages() {
         assert_eq!(
             lines(&receipt()),
-            ["1,478 rows in 0.42 s; scanned 12.3 MB in 34 requests; 9 tasks, 2 stages; about $0.000012 on AWS (Athena $0.000061)"]
+            [
+                "1,478 rows in 0.42 s; scanned 12.3 MB in 34 requests; 9 tasks, 2 stages; about $0.000012 on AWS (Athena $0.000061)"
+            ]
         );
         let again = lines(&Receipt { attempts: 10, ..receipt() });
         assert!(again.iter().any(|line| line.contains("2 stages, 1 repeated;")), "{again:?}");

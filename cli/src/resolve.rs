@@ -67,7 +67,7 @@ pub struct Surroundings {
     pub stdin_terminal: bool,
     /// Standard output is a terminal.
     pub stdout_terminal: bool,
-    /// Standard error is a terminal.
+    /// Standard error is a terminal that can redraw a line.
     pub stderr_terminal: bool,
 }
 
@@ -77,7 +77,7 @@ impl Surroundings {
         Self {
             stdin_terminal: io::stdin().is_terminal(),
             stdout_terminal: io::stdout().is_terminal(),
-            stderr_terminal: io::stderr().is_terminal(),
+            stderr_terminal: io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|kind| kind != "dumb"),
         }
     }
 }
@@ -121,9 +121,9 @@ fn read_sql(args: &SqlArgs, around: Surroundings) -> Result<String, Failure> {
         (None, Some(path)) => {
             std::fs::read_to_string(path).map_err(|e| usage(format!("cannot read the SQL file '{}': {e}", path.display())))
         }
-        (None, None) if around.stdin_terminal => {
-            Err(usage("no SQL given: write it behind the command, name a file with -f, or pipe it in; 'owlet' alone opens a shell"))
-        }
+        (None, None) if around.stdin_terminal => Err(usage(
+            "no SQL given: write it behind the command, name a file with -f, or pipe it in; 'owlet' alone opens a shell",
+        )),
         (None, None) => read_stdin(),
     }
 }

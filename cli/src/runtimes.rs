@@ -41,7 +41,8 @@ impl Runtimes {
     /// # Errors
     /// When the system gives no threads.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let failed = |e: std::io::Error| Failure::Query(Error::new(ErrorKind::LimitExceeded, format!("cannot start threads: {e}")));
+        let failed =
+            |e: std::io::Error| Failure::Query(Error::new(ErrorKind::LimitExceeded, format!("cannot start threads: {e}")));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let watcher = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let queries = Builder::new_multi_thread()
@@ -145,7 +146,7 @@ fn ended<T>(joined: Result<Result<T, Failure>, JoinError>, stopped: Option<Cause
 }
 
 fn too_long(limit: Duration) -> Error {
-    let message = format!("the query ran longer than its limit of {:.0} s (--timeout) and did not stop", limit.as_secs_f64());
+    let message = format!("the query ran longer than its limit of {} s (--timeout) and did not stop", limit.as_secs_f64());
     Error::new(ErrorKind::LimitExceeded, message)
 }
 

@@ -16,8 +16,8 @@ use engine::ids::{AttemptId, QueryId, StageId, TaskId};
 use engine::settings::Settings;
 use engine::storage::Pins;
 use engine::task::{
-    Invoker, OperatorMetrics, Output, OutputLocation, PROTOCOL_VERSION, PinnedObject, SessionOption, StageInput, TaskOutcome, TaskRequest,
-    TaskResult, build_id, encode_plan,
+    Invoker, OperatorMetrics, Output, OutputLocation, PROTOCOL_VERSION, PinnedObject, SessionOption, StageInput, TaskOutcome,
+    TaskRequest, TaskResult, build_id, encode_plan,
 };
 use engine::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
@@ -253,7 +253,12 @@ impl Run<'_> {
         if bytes.len() > settings.max_request_bytes {
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
-                format!("the request of task {} has {} bytes; at most {} can be sent", attempt.task, bytes.len(), settings.max_request_bytes),
+                format!(
+                    "the request of task {} has {} bytes; at most {} can be sent",
+                    attempt.task,
+                    bytes.len(),
+                    settings.max_request_bytes
+                ),
             ));
         }
         Ok(bytes)
@@ -296,7 +301,8 @@ impl Run<'_> {
     }
 
     fn publish(&self) {
-        let stages = self.scheduler.progress().into_iter().map(|(stage, done, tasks)| StageProgress { stage, done, tasks }).collect();
+        let stages =
+            self.scheduler.progress().into_iter().map(|(stage, done, tasks)| StageProgress { stage, done, tasks }).collect();
         let scanned_bytes = self.env.usage.lock().unwrap_or_else(PoisonError::into_inner).scanned_bytes();
         self.env.progress.send_replace(Progress { stages, scanned_bytes });
     }
@@ -306,7 +312,12 @@ impl Run<'_> {
 ///
 /// # Errors
 /// [`ErrorKind::Internal`] when an output is missing.
-pub(crate) fn read_inputs(outputs: &HashMap<TaskId, Output>, inputs: &[Input], index: u32, tasks: u32) -> Result<Vec<StageInput>> {
+pub(crate) fn read_inputs(
+    outputs: &HashMap<TaskId, Output>,
+    inputs: &[Input],
+    index: u32,
+    tasks: u32,
+) -> Result<Vec<StageInput>> {
     let read = |input: &Input| {
         let slices = input.producers(index, tasks).map(|producer| {
             let task = TaskId { stage: input.stage, index: producer };

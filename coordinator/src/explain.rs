@@ -14,10 +14,10 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, ScalarUDF, Volatility, create_udf};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, displayable};
 use datafusion_distributed::{DistributedLeafExec, NetworkBoundaryExt};
+use engine::Result;
 use engine::cost::{LambdaUse, S3Use, US_EAST_1_ARM64};
 use engine::settings::Settings;
 use engine::task::OperatorMetrics;
-use engine::Result;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +87,11 @@ fn estimated_cost(graph: &StageGraph, settings: &Settings, scan_bytes: u64) -> V
     let gets = scan_bytes.div_ceil(engine::storage::MAX_READ_BYTES) + 3 * tasks;
     let price = US_EAST_1_ARM64.lambda(lambda) + US_EAST_1_ARM64.s3(S3Use { gets, puts: 0 });
     vec![
-        format!("estimate: {} of projected columns after pruning, {tasks} tasks in {} stages", bytes_text(scan_bytes), graph.stages.len()),
+        format!(
+            "estimate: {} of projected columns after pruning, {tasks} tasks in {} stages",
+            bytes_text(scan_bytes),
+            graph.stages.len()
+        ),
         format!(
             "estimate: {:.3} GB-s, about {gets} requests, {price} on AWS ({}); Athena {}",
             lambda.gb_seconds(),
@@ -215,7 +219,9 @@ fn spread(all: &[&OperatorMetrics], value: impl Fn(&OperatorMetrics) -> u64, tex
     values.sort_unstable();
     let sum = text(values.iter().sum());
     match (values.first(), values.get(values.len() / 2), values.last()) {
-        (Some(min), Some(median), Some(max)) if values.len() > 1 => format!("{sum} ({}/{}/{})", text(*min), text(*median), text(*max)),
+        (Some(min), Some(median), Some(max)) if values.len() > 1 => {
+            format!("{sum} ({}/{}/{})", text(*min), text(*median), text(*max))
+        }
         _ => sum,
     }
 }

@@ -1,10 +1,10 @@
 //! Cuts a distributed plan into stages and makes each task's own plan.
 
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::arrow::datatypes::Schema;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion_distributed::{
     BroadcastExec, DistributedCodec, DistributedExec, DistributedLeafExec, NetworkBoundaryExt, NetworkBroadcastExec,
     NetworkCoalesceExec, Stage,
@@ -74,7 +74,11 @@ impl StageGraph {
     /// # Errors
     /// [`engine::ErrorKind::Internal`] when the plan is not what the distributed planner makes.
     pub(crate) fn new(plan: &DistributedExec) -> Result<Self> {
-        let head = plan.children().first().map(|head| Arc::clone(head)).ok_or_else(|| Error::internal("a distributed plan without a plan"))?;
+        let head = plan
+            .children()
+            .first()
+            .map(|head| Arc::clone(head))
+            .ok_or_else(|| Error::internal("a distributed plan without a plan"))?;
         let mut stages = Vec::new();
         let head_inputs = collect(&head, 1, &mut stages)?;
         stages.sort_by_key(|stage: &StagePlan| stage.id);
@@ -118,7 +122,10 @@ impl StageGraph {
             }
             match (node.downcast_ref::<DistributedLeafExec>(), task) {
                 (Some(leaf), Some(task)) => {
-                    let own = leaf.variants().get(task).ok_or_else(|| Error::internal(format!("a scan without a share for task {task}")))?;
+                    let own = leaf
+                        .variants()
+                        .get(task)
+                        .ok_or_else(|| Error::internal(format!("a scan without a share for task {task}")))?;
                     Ok(Transformed::new(Arc::clone(own), true, TreeNodeRecursion::Jump))
                 }
                 _ => Ok(Transformed::no(node)),

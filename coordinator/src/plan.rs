@@ -48,7 +48,8 @@ impl Planner {
         let local = builder(local_config, runtime).build();
         let sizing = ScanSizing::new(settings, Arc::clone(runtime));
         let task_options = session_options(settings, settings.worker_partitions);
-        let distributed = (settings.workers > 0).then(|| distributed_state(settings, &task_options, runtime, &sizing)).transpose()?;
+        let distributed =
+            (settings.workers > 0).then(|| distributed_state(settings, &task_options, runtime, &sizing)).transpose()?;
         Ok(Self { local, distributed, task_options, sizing })
     }
 

@@ -69,7 +69,12 @@ impl Coordinator {
     ///
     /// # Errors
     /// For settings out of range, or workers without an invoker or an exchange.
-    pub fn new(settings: Settings, storage: Arc<Storage>, shared: SharedRuntime, invoker: Option<Arc<dyn Invoker>>) -> Result<Self> {
+    pub fn new(
+        settings: Settings,
+        storage: Arc<Storage>,
+        shared: SharedRuntime,
+        invoker: Option<Arc<dyn Invoker>>,
+    ) -> Result<Self> {
         settings.validate()?;
         if settings.workers > 0 && (invoker.is_none() || settings.exchange_url.is_none()) {
             return Err(Error::internal("workers need an invoker and an exchange location"));
@@ -113,7 +118,7 @@ impl Coordinator {
     fn start(&self, control: &QueryControl) -> Result<Query> {
         let id = QueryId(random_uuid());
         let limit = Duration::from_millis(self.settings.query_timeout_ms);
-        let (source_meter, exchange_meter, pins) = (Meter::new(), Meter::new(), Pins::default());
+        let (source_meter, exchange_meter, pins) = (Meter::new(), Meter::new(), self.shared.pins());
         let registry = self.storage.registry(Arc::clone(&source_meter), pins.clone(), limit);
         let pool = PeakPool::new(memory_pool(self.settings.memory_bytes));
         let runtime = self.shared.runtime(registry, pool);
@@ -316,7 +321,9 @@ impl Query {
             invoker.settle().await;
         }
         match &self.exchange {
-            Some(exchange) if std::mem::take(&mut self.sweep) => exchange.sweep().await.map_err(|e| e.context("cleaning the exchange")),
+            Some(exchange) if std::mem::take(&mut self.sweep) => {
+                exchange.sweep().await.map_err(|e| e.context("cleaning the exchange"))
+            }
             _ => Ok(()),
         }
     }

@@ -121,7 +121,13 @@ impl Usage {
     }
 
     /// The receipt, with what the coordinator itself used.
-    pub(crate) fn receipt(&self, settings: &Settings, source: &RequestCounts, exchange: &RequestCounts, elapsed: Duration) -> Receipt {
+    pub(crate) fn receipt(
+        &self,
+        settings: &Settings,
+        source: &RequestCounts,
+        exchange: &RequestCounts,
+        elapsed: Duration,
+    ) -> Receipt {
         let prices: &PriceTable = &US_EAST_1_ARM64;
         let mut requests = self.requests;
         requests.add(source);

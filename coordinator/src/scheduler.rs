@@ -141,7 +141,8 @@ impl Scheduler {
         }
         if !self.ended && now >= self.bounds.deadline {
             let limit = self.bounds.deadline.as_secs_f64();
-            let error = Error::new(ErrorKind::LimitExceeded, format!("the query ran longer than its limit of {limit:.0} s (--timeout)"));
+            let error =
+                Error::new(ErrorKind::LimitExceeded, format!("the query ran longer than its limit of {limit:.0} s (--timeout)"));
             self.fail(error, &mut actions);
         }
         if !self.ended {
@@ -251,7 +252,9 @@ impl Scheduler {
         let lost: Vec<AttemptId> = self
             .tasks
             .iter()
-            .flat_map(|(id, task)| task.running.iter().map(move |(attempt, until)| (AttemptId { task: *id, attempt: *attempt }, *until)))
+            .flat_map(|(id, task)| {
+                task.running.iter().map(move |(attempt, until)| (AttemptId { task: *id, attempt: *attempt }, *until))
+            })
             .filter(|(_, until)| *until <= now)
             .map(|(attempt, _)| attempt)
             .collect();

@@ -86,7 +86,10 @@ impl ScanSizing {
             .map(|meta| {
                 let (store, cache) = (Arc::clone(&store), Arc::clone(&cache));
                 async move {
-                    let footer = DFParquetMetadata::new(store.as_ref(), &meta).with_file_metadata_cache(Some(cache)).fetch_metadata().await?;
+                    let footer = DFParquetMetadata::new(store.as_ref(), &meta)
+                        .with_file_metadata_cache(Some(cache))
+                        .fetch_metadata()
+                        .await?;
                     Ok::<_, DataFusionError>((meta.location.clone(), footer))
                 }
             })
@@ -135,7 +138,9 @@ fn scanned_columns(scan: &FileScanConfig) -> HashSet<String> {
     let mut names: HashSet<String> = HashSet::new();
     match scan.file_source().projection() {
         Some(projection) => {
-            names.extend(projection.column_indices().into_iter().filter_map(|index| schema.fields().get(index)).map(|f| f.name().clone()));
+            names.extend(
+                projection.column_indices().into_iter().filter_map(|index| schema.fields().get(index)).map(|f| f.name().clone()),
+            );
         }
         None => names.extend(schema.fields().iter().map(|field| field.name().clone())),
     }
@@ -173,7 +178,8 @@ fn file_splits(
         access.prune_by_statistics(scan.file_schema(), footer.file_metadata().schema_descr(), groups, predicate, &metrics);
     }
     let kept: HashSet<usize> = access.row_group_indexes().collect();
-    let mut starts: Vec<(u64, usize)> = groups.iter().enumerate().map(|(index, group)| (row_group_offset(group), index)).collect();
+    let mut starts: Vec<(u64, usize)> =
+        groups.iter().enumerate().map(|(index, group)| (row_group_offset(group), index)).collect();
     starts.sort_unstable();
     starts.retain(|(offset, _)| (start..end).contains(offset));
     if starts.is_empty() {
@@ -272,7 +278,8 @@ impl ScaleUpLeafNodeHandler for ScanSizing {
 fn assign(mut splits: Vec<Split>, count: usize) -> Vec<FileGroup> {
     let weight = |split: &Split| if split.bytes == 0 { 0 } else { split.bytes.max(MIN_SPLIT_WEIGHT) };
     splits.sort_by_key(|split| std::cmp::Reverse(weight(split)));
-    let mut load: std::collections::BinaryHeap<std::cmp::Reverse<(u64, usize)>> = (0..count).map(|group| std::cmp::Reverse((0, group))).collect();
+    let mut load: std::collections::BinaryHeap<std::cmp::Reverse<(u64, usize)>> =
+        (0..count).map(|group| std::cmp::Reverse((0, group))).collect();
     let mut groups: Vec<Vec<Split>> = vec![Vec::new(); count];
     for split in splits {
         let Some(std::cmp::Reverse((bytes, group))) = load.pop() else { break };
@@ -287,7 +294,9 @@ fn merge_adjacent(mut splits: Vec<Split>) -> Vec<PartitionedFile> {
     let mut merged: Vec<Split> = Vec::new();
     for split in splits {
         match merged.last_mut() {
-            Some(last) if last.file.object_meta.location == split.file.object_meta.location && last.end == split.start => last.end = split.end,
+            Some(last) if last.file.object_meta.location == split.file.object_meta.location && last.end == split.start => {
+                last.end = split.end
+            }
             _ => merged.push(split),
         }
     }

@@ -116,7 +116,8 @@ fn round_trip(plan: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Resu
 
 /// Rebuilds every node from its children, as optimizer rules and decoders do; asserts what each node requires.
 fn rebuild(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-    let children = plan.children().into_iter().map(|child| rebuild(Arc::clone(child))).collect::<datafusion::common::Result<Vec<_>>>()?;
+    let children =
+        plan.children().into_iter().map(|child| rebuild(Arc::clone(child))).collect::<datafusion::common::Result<Vec<_>>>()?;
     if children.is_empty() {
         return Ok(plan);
     }

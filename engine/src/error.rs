@@ -146,9 +146,7 @@ impl From<object_store::Error> for Error {
         let kind = match &error {
             object_store::Error::NotFound { .. } => ErrorKind::NotFound,
             object_store::Error::Precondition { .. } => ErrorKind::Changed,
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                ErrorKind::AccessDenied
-            }
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => ErrorKind::AccessDenied,
             object_store::Error::InvalidPath { .. }
             | object_store::Error::NotSupported { .. }
             | object_store::Error::NotImplemented { .. }
@@ -158,10 +156,7 @@ impl From<object_store::Error> for Error {
             _ => ErrorKind::Unavailable,
         };
         if kind == ErrorKind::Changed {
-            return Error::new(
-                kind,
-                format!("an object was replaced while the query read it; run the query again ({text})"),
-            );
+            return Error::new(kind, format!("an object was replaced while the query read it; run the query again ({text})"));
         }
         // Own errors pass through object stores inside `Generic`.
         let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&error);

@@ -1,9 +1,9 @@
 //! Reads what the operators of an executed plan measured, in pre-order.
 
 use crate::task::OperatorMetrics;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::displayable;
 use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
-use datafusion::physical_plan::ExecutionPlan;
 use std::sync::Arc;
 
 /// Metrics of every operator of `plan`.

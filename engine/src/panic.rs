@@ -27,7 +27,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error_with_its_message() {
-        let error = caught("the scan", async { Option::<()>::None.map(Ok).unwrap_or_else(|| unreachable!("bad page {}", 7)) }).await;
+        let error =
+            caught("the scan", async { Option::<()>::None.map(Ok).unwrap_or_else(|| unreachable!("bad page {}", 7)) }).await;
         assert!(error.is_err_and(|e| e.message.contains("the scan panicked") && e.message.contains("bad page 7")));
     }
 }

@@ -1,10 +1,10 @@
 //! The one session recipe for both sides: same options, same functions, same codec.
 
+use crate::error::Result;
 use crate::exchange::ExchangeReader;
 use crate::settings::Settings;
-use crate::storage::StoreRegistry;
+use crate::storage::{Pins, SeenVersions, StoreRegistry};
 use crate::task::SessionOption;
-use crate::error::Result;
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
@@ -62,6 +62,7 @@ pub fn memory_pool(bytes: usize) -> Arc<dyn MemoryPool> {
 #[derive(Clone, Debug)]
 pub struct SharedRuntime {
     base: Arc<RuntimeEnv>,
+    seen: Arc<SeenVersions>,
 }
 
 impl SharedRuntime {
@@ -75,9 +76,19 @@ impl SharedRuntime {
             None => DiskManagerMode::OsTmpDirectory,
         };
         let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(settings.temp_quota_bytes);
-        let cache = CacheManagerConfig::default().with_metadata_cache_limit(FOOTER_CACHE_BYTES).with_list_files_cache_limit(0);
+        let cache = CacheManagerConfig::default()
+            .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
+            .with_list_files_cache_limit(0)
+            .with_file_statistics_cache_limit(0);
         let base = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).with_cache_manager(cache).build_arc()?;
-        Ok(Self { base })
+        let footers = base.cache_manager.get_file_metadata_cache();
+        let seen = SeenVersions::new(move |path| drop(footers.remove(path)));
+        Ok(Self { base, seen })
+    }
+
+    /// Empty pins of a query or attempt; a version that this process has not cached is read afresh.
+    pub fn pins(&self) -> Pins {
+        Pins::with_cache(Arc::clone(&self.seen))
     }
 
     /// A runtime for one query or attempt: its own stores and memory, the shared rest.

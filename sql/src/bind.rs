@@ -77,7 +77,8 @@ fn table_span(statement: &ParsedStatement, name: &str) -> Option<Span> {
     impl Visitor for Find<'_> {
         type Break = Span;
         fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Span> {
-            let found = relation.0.last().and_then(|part| part.as_ident()).filter(|ident| ident.value.eq_ignore_ascii_case(self.0));
+            let found =
+                relation.0.last().and_then(|part| part.as_ident()).filter(|ident| ident.value.eq_ignore_ascii_case(self.0));
             match found {
                 Some(ident) => ControlFlow::Break(ident.span),
                 None => ControlFlow::Continue(()),

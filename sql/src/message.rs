@@ -86,7 +86,8 @@ pub fn suggestion(name: &str, known: &[&str]) -> String {
     let closest = known.iter().map(|candidate| (distance(candidate), *candidate)).min();
     match closest {
         Some((distance, candidate)) if distance * 3 <= name.chars().count().max(3) => {
-            let quoted = if candidate.chars().any(|c| c.is_uppercase()) { format!("\"{candidate}\"") } else { format!("'{candidate}'") };
+            let quoted =
+                if candidate.chars().any(|c| c.is_uppercase()) { format!("\"{candidate}\"") } else { format!("'{candidate}'") };
             format!("; did you mean {quoted}?")
         }
         Some(_) => {

@@ -115,7 +115,9 @@ fn check(statement: ast::Statement, limits: Limits) -> Result<ast::Statement> {
 }
 
 fn refused(what: &str) -> Error {
-    Error::invalid(format!("{what} is not supported yet: Owlet runs SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW COLUMNS and DESCRIBE"))
+    Error::invalid(format!(
+        "{what} is not supported yet: Owlet runs SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW COLUMNS and DESCRIBE"
+    ))
 }
 
 struct Depth {
@@ -170,7 +172,10 @@ mod tests {
     #[test]
     fn statements_are_told_apart() -> Result<()> {
         use StatementKind::{Explain, ExplainAnalyze, Rows};
-        assert_eq!(kinds("SELECT 1; EXPLAIN SELECT 1; explain analyze select 1; SHOW TABLES;")?, [Rows, Explain, ExplainAnalyze, Rows]);
+        assert_eq!(
+            kinds("SELECT 1; EXPLAIN SELECT 1; explain analyze select 1; SHOW TABLES;")?,
+            [Rows, Explain, ExplainAnalyze, Rows]
+        );
         assert_eq!(kinds(" ; -- nothing\n")?, []);
         Ok(())
     }

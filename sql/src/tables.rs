@@ -90,9 +90,7 @@ pub async fn open(session: &dyn Session, location: &str) -> Result<Arc<ListingTa
     let partitions = partition_columns(&url, &files);
     let schema = infer_schema(session, &store, &files, &format).await?;
     let schema = without_columns(&schema, &partitions);
-    let options = ListingOptions::new(format.reader())
-        .with_file_extension(ending)
-        .with_table_partition_cols(partitions);
+    let options = ListingOptions::new(format.reader()).with_file_extension(ending).with_table_partition_cols(partitions);
     let config = ListingTableConfig::new(url).with_listing_options(options).with_schema(schema);
     Ok(Arc::new(ListingTable::try_new(config).map_err(Error::from)?))
 }
@@ -143,7 +141,12 @@ fn common_format(files: &[ObjectMeta], location: &str) -> Result<(DataFormat, St
     Ok((format, ending))
 }
 
-async fn infer_schema(session: &dyn Session, store: &Arc<dyn ObjectStore>, files: &[ObjectMeta], format: &DataFormat) -> Result<SchemaRef> {
+async fn infer_schema(
+    session: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    files: &[ObjectMeta],
+    format: &DataFormat,
+) -> Result<SchemaRef> {
     let reader = format.reader();
     let sample = if format.is_self_describing() { files.len() } else { files.len().min(SAMPLED_FILES) };
     let is_known = |meta: &&ObjectMeta| meta.location.filename().and_then(DataFormat::of_name).is_some();

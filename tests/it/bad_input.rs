@@ -157,8 +157,11 @@ fn a_result_too_large_for_memory_names_the_setting() {
         let settings = Settings { memory_bytes: 32 << 20, ..small_data_settings(workers) };
         let cluster = Cluster::new(settings, dir.path());
         block_on(async move {
-            let error = cluster.query("select count(*) from (select array_agg(v) from t)").await.map(|answer| rows(&answer.batches));
-            let sorted = cluster.query("select count(distinct v), max(r) from (select v, row_number() over (order by v % 1000, v) r from t)").await;
+            let error =
+                cluster.query("select count(*) from (select array_agg(v) from t)").await.map(|answer| rows(&answer.batches));
+            let sorted = cluster
+                .query("select count(distinct v), max(r) from (select v, row_number() over (order by v % 1000, v) r from t)")
+                .await;
             match error {
                 Err(error) => assert!(error.kind == ErrorKind::LimitExceeded && error.message.contains("--memory"), "{error}"),
                 Ok(rows) => assert_eq!(rows, [["1"]]),

@@ -10,7 +10,8 @@ use tests::compare::rows;
 use tests::s3::{Failure, Fault, FaultKind, Op, S3Server};
 use tests::trap_data;
 
-const JOIN: &str = "select dn, count(*) n, sum(x) s from 's3://data/fact/' join 's3://data/dim/' on k = dk group by dn order by dn limit 3";
+const JOIN: &str =
+    "select dn, count(*) n, sum(x) s from 's3://data/fact/' join 's3://data/dim/' on k = dk group by dn order by dn limit 3";
 const EXPECTED: [[&str; 3]; 3] = [["d0", "40", "NULL"], ["d1", "40", "18040.0"], ["d10", "40", "18400.0"]];
 
 fn trap_folder() -> &'static Path {
@@ -128,7 +129,9 @@ fn an_object_replaced_during_a_query_is_never_mixed_in() {
         let mut changed = 0;
         for nth in 0..8 {
             let server = server().await;
-            let fired = server.faults().arm(Fault::new(Op::Get, "fact/p1", FaultKind::Overwrite(Bytes::from(replacement.clone()))).skip(nth));
+            let fired = server
+                .faults()
+                .arm(Fault::new(Op::Get, "fact/p1", FaultKind::Overwrite(Bytes::from(replacement.clone()))).skip(nth));
             let options = [("datafusion.execution.collect_statistics".to_string(), "false".to_string())].into();
             let cluster = Cluster::new(Settings { session: options, ..settings(&server, 4) }, none());
             match cluster.query(sql).await {

@@ -9,7 +9,8 @@ use tests::trap_data;
 
 fn run(engine: &Engine) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("slt");
-    let mut files: Vec<_> = std::fs::read_dir(folder).expect("the folder of .slt files").flatten().map(|entry| entry.path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("the folder of .slt files").flatten().map(|entry| entry.path()).collect();
     files.sort();
     assert!(files.len() >= 3);
     for file in files {

@@ -9,8 +9,11 @@ pub fn rows(batches: &[RecordBatch]) -> Vec<Vec<String>> {
     let options = FormatOptions::default().with_null("NULL");
     let mut rows = Vec::new();
     for batch in batches {
-        let columns: Vec<_> =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options).expect("a printable type")).collect();
+        let columns: Vec<_> = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column.as_ref(), &options).expect("a printable type"))
+            .collect();
         for row in 0..batch.num_rows() {
             rows.push(columns.iter().map(|column| column.value(row).to_string()).collect());
         }
@@ -35,8 +38,10 @@ pub fn difference(expected: &[RecordBatch], got: &[RecordBatch], ordered: bool) 
     if !ordered {
         // Floats last: their last digits must not decide the order.
         let key = |row: &Vec<String>| {
-            let exact: Vec<String> = row.iter().zip(&floats).filter(|(_, float)| !**float).map(|(value, _)| value.clone()).collect();
-            let rounded: Vec<String> = row.iter().zip(&floats).filter(|(_, float)| **float).map(|(value, _)| round(value)).collect();
+            let exact: Vec<String> =
+                row.iter().zip(&floats).filter(|(_, float)| !**float).map(|(value, _)| value.clone()).collect();
+            let rounded: Vec<String> =
+                row.iter().zip(&floats).filter(|(_, float)| **float).map(|(value, _)| round(value)).collect();
             (exact, rounded)
         };
         expected.sort_by_cached_key(key);
@@ -44,9 +49,11 @@ pub fn difference(expected: &[RecordBatch], got: &[RecordBatch], ordered: bool) 
     }
     expected.iter().zip(&got).enumerate().find_map(|(number, (expected, got))| {
         let same = expected.len() == got.len()
-            && expected.iter().zip(got).enumerate().all(|(column, (a, b))| {
-                a == b || (floats.get(column).copied().unwrap_or(false) && close(a, b))
-            });
+            && expected
+                .iter()
+                .zip(got)
+                .enumerate()
+                .all(|(column, (a, b))| a == b || (floats.get(column).copied().unwrap_or(false) && close(a, b)));
         (!same).then(|| format!("row {number}: {got:?} instead of {expected:?}"))
     })
 }
@@ -69,7 +76,8 @@ mod tests {
     use std::sync::Arc;
 
     fn batch(ints: Vec<i64>, floats: Vec<f64>) -> Vec<RecordBatch> {
-        let columns: Vec<(&str, ArrayRef)> = vec![("i", Arc::new(Int64Array::from(ints))), ("f", Arc::new(Float64Array::from(floats)))];
+        let columns: Vec<(&str, ArrayRef)> =
+            vec![("i", Arc::new(Int64Array::from(ints))), ("f", Arc::new(Float64Array::from(floats)))];
         vec![RecordBatch::try_from_iter(columns).expect("a batch")]
     }
 

@@ -13,28 +13,45 @@ pub fn write(dir: &Path) {
     let texts = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
     for part in 0..4i64 {
         let t1: Vec<i64> = (0..5).map(|v| part * 5 + v).collect();
-        file(dir, "t1", part, vec![
-            ("a", ints(t1.iter().copied().map(Some).collect())),
-            ("g", texts(t1.iter().map(|a| format!("g{}", a % 3)).collect())),
-        ]);
+        file(
+            dir,
+            "t1",
+            part,
+            vec![
+                ("a", ints(t1.iter().copied().map(Some).collect())),
+                ("g", texts(t1.iter().map(|a| format!("g{}", a % 3)).collect())),
+            ],
+        );
         let t2: Vec<Option<i64>> = [vec![Some(0), Some(1)], vec![Some(2)], vec![Some(3)], vec![Some(4)]][part as usize].clone();
         file(dir, "t2", part, vec![("tag", texts(vec!["x".into(); t2.len()])), ("b", ints(t2))]);
         let t2n: Vec<Option<i64>> = [vec![Some(0), Some(1)], vec![None], vec![Some(3)], vec![Some(4)]][part as usize].clone();
         file(dir, "t2n", part, vec![("tag", texts(vec!["x".into(); t2n.len()])), ("b", ints(t2n))]);
         let ids: Vec<i64> = (0..1_000).map(|v| part * 1_000 + v).collect();
         let x: Vec<Option<f64>> = (0..1_000).map(|v| (v % 50 != 0).then_some(f64::from(v))).collect();
-        file(dir, "fact", part, vec![
-            ("id", ints(ids.iter().copied().map(Some).collect())),
-            ("k", ints(ids.iter().map(|id| Some(id % 100)).collect())),
-            ("c", ints(ids.iter().map(|id| Some(id % 7)).collect())),
-            ("x", Arc::new(Float64Array::from(x))),
-        ]);
+        file(
+            dir,
+            "fact",
+            part,
+            vec![
+                ("id", ints(ids.iter().copied().map(Some).collect())),
+                ("k", ints(ids.iter().map(|id| Some(id % 100)).collect())),
+                ("c", ints(ids.iter().map(|id| Some(id % 7)).collect())),
+                ("x", Arc::new(Float64Array::from(x))),
+            ],
+        );
         let dk: Vec<i64> = (0..30).map(|v| part * 30 + v).collect();
-        file(dir, "dim", part, vec![
-            ("dk", ints(dk.iter().copied().map(Some).collect())),
-            ("dn", texts(dk.iter().map(|k| format!("d{k}")).collect())),
-        ]);
-        let s1 = [vec![(None, 1), (Some(1), 1)], vec![(Some(2), 1), (None, 2)], vec![(Some(3), 1)], vec![(None, 3)]][part as usize].clone();
+        file(
+            dir,
+            "dim",
+            part,
+            vec![
+                ("dk", ints(dk.iter().copied().map(Some).collect())),
+                ("dn", texts(dk.iter().map(|k| format!("d{k}")).collect())),
+            ],
+        );
+        let s1 = [vec![(None, 1), (Some(1), 1)], vec![(Some(2), 1), (None, 2)], vec![(Some(3), 1)], vec![(None, 3)]]
+            [part as usize]
+            .clone();
         let s2 = [vec![(None, 9)], vec![(Some(1), 9)], vec![(Some(7), 9)], vec![(None, 8)]][part as usize].clone();
         for (name, rows) in [("s1", s1), ("s2", s2)] {
             let (k, v): (Vec<Option<i64>>, Vec<i64>) = rows.into_iter().unzip();

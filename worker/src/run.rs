@@ -13,9 +13,7 @@ use engine::panic::caught;
 use engine::session::{SharedRuntime, memory_pool, session_config, with_exchange};
 use engine::settings::Settings;
 use engine::storage::{Meter, Pins, Storage};
-use engine::task::{
-    Output, PROTOCOL_VERSION, ResourceUse, TaskError, TaskOutcome, TaskRequest, TaskResult, decode_plan,
-};
+use engine::task::{Output, PROTOCOL_VERSION, ResourceUse, TaskError, TaskOutcome, TaskRequest, TaskResult, decode_plan};
 use engine::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -134,9 +132,8 @@ impl<'a> Attempt<'a> {
         let plan = without_broadcast(decode_plan(&plan_bytes, &context)?);
         self.executed = Some(Arc::clone(&plan));
         let partitions = plan.output_partitioning().partition_count();
-        let streams = (0..partitions)
-            .map(|partition| plan.execute(partition, Arc::clone(&context)))
-            .collect::<Result<Vec<_>, _>>()?;
+        let streams =
+            (0..partitions).map(|partition| plan.execute(partition, Arc::clone(&context))).collect::<Result<Vec<_>, _>>()?;
         let written = Written {
             exchange,
             key: Exchange::attempt_key(self.id),
@@ -152,7 +149,7 @@ impl<'a> Attempt<'a> {
 
     fn session(&self, exchange: Exchange, time_left: Duration) -> Result<SessionState> {
         let request = self.request;
-        let pins = Pins::default();
+        let pins = self.worker.shared.pins();
         for pin in &request.pins {
             pins.pin(&pin.store, &object_store::path::Path::from(pin.path.as_str()), &pin.etag);
         }

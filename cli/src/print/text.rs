@@ -28,23 +28,13 @@ struct Cells<'a> {
 impl<'a> Cells<'a> {
     fn new(batch: &'a RecordBatch, expected: usize) -> Result<Self, PrintError> {
         if batch.num_columns() != expected {
-            return Err(PrintError::ColumnCount {
-                expected,
-                found: batch.num_columns(),
-            });
+            return Err(PrintError::ColumnCount { expected, found: batch.num_columns() });
         }
-        let options = FormatOptions::new()
-            .with_display_error(false)
-            .with_null(NULL);
+        let options = FormatOptions::new().with_display_error(false).with_null(NULL);
         let columns = batch
             .columns()
             .iter()
-            .map(|column| {
-                Ok((
-                    ArrayFormatter::try_new(column.as_ref(), &options)?,
-                    column.logical_nulls(),
-                ))
-            })
+            .map(|column| Ok((ArrayFormatter::try_new(column.as_ref(), &options)?, column.logical_nulls())))
             .collect::<Result<_, PrintError>>()?;
         Ok(Self { columns })
     }
@@ -81,13 +71,7 @@ pub(super) struct Delimited {
 
 impl Delimited {
     pub(super) fn new(delimiter: Delimiter, schema: &Schema, out: Output) -> Self {
-        Self {
-            delimiter,
-            names: names(schema),
-            started: false,
-            text: String::new(),
-            out,
-        }
+        Self { delimiter, names: names(schema), started: false, text: String::new(), out }
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), PrintError> {
@@ -202,11 +186,7 @@ impl Table {
     pub(super) fn new(schema: &Schema, out: Output) -> Self {
         let names: Vec<String> = names(schema).iter().map(|name| one_line(name)).collect();
         Self {
-            numeric: schema
-                .fields()
-                .iter()
-                .map(|field| is_number(field.data_type()))
-                .collect(),
+            numeric: schema.fields().iter().map(|field| is_number(field.data_type())).collect(),
             widths: names.iter().map(|name| name.width()).collect(),
             names,
             waiting: Vec::new(),
@@ -228,11 +208,7 @@ impl Table {
             let mut line = Vec::with_capacity(self.names.len());
             for column in 0..self.names.len() {
                 let value = cells.read(row, column, &mut cell)?;
-                line.push(if value {
-                    one_line(&cell)
-                } else {
-                    NULL.to_owned()
-                });
+                line.push(if value { one_line(&cell) } else { NULL.to_owned() });
             }
             if self.started {
                 self.push_row(&line);
@@ -258,8 +234,7 @@ impl Table {
             self.start();
         }
         let unit = if self.row_count == 1 { "row" } else { "rows" };
-        self.text
-            .push_str(&format!("({} {unit})\n", self.row_count));
+        self.text.push_str(&format!("({} {unit})\n", self.row_count));
         hand_on(&mut self.text, &mut self.out)?;
         Ok(self.out)
     }
@@ -276,18 +251,9 @@ impl Table {
                 *width = (*width).max(cell.width());
             }
         }
-        let titles: Vec<String> = self
-            .names
-            .iter()
-            .zip(&self.widths)
-            .map(|(name, width)| centred(name, *width))
-            .collect();
+        let titles: Vec<String> = self.names.iter().zip(&self.widths).map(|(name, width)| centred(name, *width)).collect();
         self.push_row(&titles);
-        let dashes: Vec<String> = self
-            .widths
-            .iter()
-            .map(|width| "-".repeat(width + 2))
-            .collect();
+        let dashes: Vec<String> = self.widths.iter().map(|width| "-".repeat(width + 2)).collect();
         self.text.push_str(&dashes.join("+"));
         self.text.push('\n');
         for row in &waiting {
@@ -307,23 +273,14 @@ impl Table {
             self.text.push_str(cell);
             self.text.extend(std::iter::repeat_n(' ', after));
         }
-        let used = self
-            .text
-            .get(start..)
-            .unwrap_or_default()
-            .trim_end_matches(' ')
-            .len();
+        let used = self.text.get(start..).unwrap_or_default().trim_end_matches(' ').len();
         self.text.truncate(start + used);
         self.text.push('\n');
     }
 }
 
 fn names(schema: &Schema) -> Vec<String> {
-    schema
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect()
+    schema.fields().iter().map(|field| field.name().clone()).collect()
 }
 
 fn hand_on(text: &mut String, out: &mut Output) -> Result<(), PrintError> {
@@ -336,11 +293,7 @@ fn hand_on(text: &mut String, out: &mut Output) -> Result<(), PrintError> {
 fn centred(name: &str, width: usize) -> String {
     let blanks = width.saturating_sub(name.width());
     let before = blanks / 2;
-    format!(
-        "{}{name}{}",
-        " ".repeat(before),
-        " ".repeat(blanks - before)
-    )
+    format!("{}{name}{}", " ".repeat(before), " ".repeat(blanks - before))
 }
 
 /// The text with everything escaped that would end or disturb its line.
@@ -366,8 +319,7 @@ fn one_line(text: &str) -> String {
 
 /// Control characters, line separators and the marks that reverse the direction of what follows.
 fn breaks_line(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn is_number(data_type: &DataType) -> bool {

@@ -89,11 +89,7 @@ pub struct GeneratedTable {
 ///
 /// # Errors
 /// A scale outside [`MIN_SCALE`]..=[`MAX_SCALE`]; a folder that holds anything else; input and output.
-pub fn generate(
-    dir: &Path,
-    scale: f64,
-    report: &mut dyn FnMut(Progress),
-) -> Result<Generated, GenerateError> {
+pub fn generate(dir: &Path, scale: f64, report: &mut dyn FnMut(Progress)) -> Result<Generated, GenerateError> {
     generate_until(&AtomicBool::new(false), dir, scale, report)
 }
 
@@ -110,12 +106,7 @@ pub fn generate_until(
     if !(MIN_SCALE..=MAX_SCALE).contains(&scale) {
         return Err(GenerateError::Scale(scale));
     }
-    let dir = if dir.exists() {
-        fs::canonicalize(dir)
-    } else {
-        std::path::absolute(dir)
-    }
-    .map_err(at(dir))?;
+    let dir = if dir.exists() { fs::canonicalize(dir) } else { std::path::absolute(dir) }.map_err(at(dir))?;
     let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else {
         return Err(GenerateError::Folder(dir));
     };
@@ -124,24 +115,14 @@ pub fn generate_until(
     }
     fs::create_dir_all(parent).map_err(at(parent))?;
     // The holder vanishes with everything in it unless the set inside was moved out; it is private (0700), the set is not.
-    let holder = tempfile::Builder::new()
-        .prefix(&format!(".{}.tpch-", name.to_string_lossy()))
-        .tempdir_in(parent)
-        .map_err(at(parent))?;
+    let holder =
+        tempfile::Builder::new().prefix(&format!(".{}.tpch-", name.to_string_lossy())).tempdir_in(parent).map_err(at(parent))?;
     let set = holder.path().join("set");
     let tables = write_tables(stop, &set, scale, report)?;
-    let marker = Marker {
-        generator: GENERATOR.to_owned(),
-        scale,
-        tables,
-    };
+    let marker = Marker { generator: GENERATOR.to_owned(), scale, tables };
     write_marker(&set.join(MARKER), &marker)?;
     match fs::rename(&set, &dir) {
-        Ok(()) => Ok(Generated {
-            scale,
-            tables: marker.tables,
-            fresh: true,
-        }),
+        Ok(()) => Ok(Generated { scale, tables: marker.tables, fresh: true }),
         // Another run may have been first: its set is as good as ours.
         Err(source) => match existing(&dir, scale)? {
             Some(found) => Ok(found),
@@ -174,8 +155,7 @@ fn existing(dir: &Path, scale: f64) -> Result<Option<Generated>, GenerateError> 
         }
         Err(error) => return Err(at(&path)(error)),
     };
-    let marker: Marker =
-        serde_json::from_slice(&text).map_err(|source| GenerateError::Marker { path, source })?;
+    let marker: Marker = serde_json::from_slice(&text).map_err(|source| GenerateError::Marker { path, source })?;
     if marker.scale != scale || marker.generator != GENERATOR {
         return Err(GenerateError::OtherSet {
             path: dir.to_owned(),
@@ -188,30 +168,19 @@ fn existing(dir: &Path, scale: f64) -> Result<Option<Generated>, GenerateError> 
         let mut bytes = 0;
         for part in 0..table.parts {
             let path = part_path(dir, &table.name, part);
-            bytes += fs::metadata(&path)
-                .map_err(|_| GenerateError::Damaged(path))?
-                .len();
+            bytes += fs::metadata(&path).map_err(|_| GenerateError::Damaged(path))?.len();
         }
         if bytes != table.bytes {
             return Err(GenerateError::Damaged(dir.join(&table.name)));
         }
     }
-    Ok(Some(Generated {
-        scale,
-        tables: marker.tables,
-        fresh: false,
-    }))
+    Ok(Some(Generated { scale, tables: marker.tables, fresh: false }))
 }
 
 fn write_marker(path: &Path, marker: &Marker) -> Result<(), GenerateError> {
-    let text = serde_json::to_vec_pretty(marker).map_err(|source| GenerateError::Marker {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = serde_json::to_vec_pretty(marker).map_err(|source| GenerateError::Marker { path: path.to_owned(), source })?;
     fs::write(path, text).map_err(at(path))?;
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(at(path))
+    File::open(path).and_then(|file| file.sync_all()).map_err(at(path))
 }
 
 /// One file to be written.
@@ -243,22 +212,13 @@ fn write_tables(
         let folder = set.join(table.name());
         fs::create_dir_all(&folder).map_err(at(&folder))?;
         let count = table.parts(scale);
-        parts.extend((0..count).map(|part| Part {
-            table,
-            part,
-            parts: count,
-        }));
+        parts.extend((0..count).map(|part| Part { table, part, parts: count }));
     }
-    let threads = std::thread::available_parallelism()
-        .map_or(2, usize::from)
-        .min(parts.len());
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(parts.len());
     let next = AtomicUsize::new(0);
     // Rows so far and, once complete, the size of each part.
     let mut written = vec![(0_u64, None); parts.len()];
-    let mut tally = Tally {
-        rows_done: 0,
-        rows_total: TABLES.iter().map(|table| table.expected_rows(scale)).sum(),
-    };
+    let mut tally = Tally { rows_done: 0, rows_total: TABLES.iter().map(|table| table.expected_rows(scale)).sum() };
 
     let failed = std::thread::scope(|scope| {
         let (events, received) = sync_channel(WAITING_EVENTS);
@@ -297,28 +257,12 @@ fn write_tables(
 }
 
 /// The tables of the parts; every part must have its size.
-fn sum_up(
-    set: &Path,
-    parts: &[Part],
-    written: Vec<(u64, Option<u64>)>,
-) -> Result<Vec<GeneratedTable>, GenerateError> {
-    let mut tables: Vec<GeneratedTable> = TABLES
-        .iter()
-        .map(|table| GeneratedTable {
-            name: table.name().to_owned(),
-            rows: 0,
-            parts: 0,
-            bytes: 0,
-        })
-        .collect();
+fn sum_up(set: &Path, parts: &[Part], written: Vec<(u64, Option<u64>)>) -> Result<Vec<GeneratedTable>, GenerateError> {
+    let mut tables: Vec<GeneratedTable> =
+        TABLES.iter().map(|table| GeneratedTable { name: table.name().to_owned(), rows: 0, parts: 0, bytes: 0 }).collect();
     for (part, (rows, bytes)) in parts.iter().zip(written) {
-        let bytes = bytes.ok_or_else(|| {
-            GenerateError::Unfinished(part_path(set, part.table.name(), part.part))
-        })?;
-        if let Some(table) = tables
-            .iter_mut()
-            .find(|table| table.name == part.table.name())
-        {
+        let bytes = bytes.ok_or_else(|| GenerateError::Unfinished(part_path(set, part.table.name(), part.part)))?;
+        if let Some(table) = tables.iter_mut().find(|table| table.name == part.table.name()) {
             table.rows += rows;
             table.parts += 1;
             table.bytes += bytes;
@@ -347,20 +291,12 @@ impl Tally {
 }
 
 /// Takes parts in turn until none is left, one failed or nobody listens any more.
-fn write_next_parts(
-    set: &Path,
-    scale: f64,
-    parts: &[Part],
-    next: &AtomicUsize,
-    stop: &AtomicBool,
-    events: SyncSender<Event>,
-) {
+fn write_next_parts(set: &Path, scale: f64, parts: &[Part], next: &AtomicUsize, stop: &AtomicBool, events: SyncSender<Event>) {
     while !stop.load(Ordering::Relaxed) {
         let index = next.fetch_add(1, Ordering::Relaxed);
         let Some(part) = parts.get(index) else { return };
         let path = part_path(set, part.table.name(), part.part);
-        let mut told =
-            |rows| !stop.load(Ordering::Relaxed) && events.send(Event::Rows(index, rows)).is_ok();
+        let mut told = |rows| !stop.load(Ordering::Relaxed) && events.send(Event::Rows(index, rows)).is_ok();
         let event = match write_part(&path, part, scale, &mut told) {
             Ok(Some(bytes)) => Event::Done(index, bytes),
             Ok(None) => return,
@@ -373,20 +309,9 @@ fn write_next_parts(
 }
 
 /// Writes one file and returns its size, or none if `told` said to stop.
-fn write_part(
-    path: &Path,
-    part: &Part,
-    scale: f64,
-    told: &mut dyn FnMut(u64) -> bool,
-) -> Result<Option<u64>, GenerateError> {
-    let in_parquet = |source| GenerateError::Parquet {
-        path: path.to_owned(),
-        source,
-    };
-    let in_rows = |source| GenerateError::Arrow {
-        path: path.to_owned(),
-        source,
-    };
+fn write_part(path: &Path, part: &Part, scale: f64, told: &mut dyn FnMut(u64) -> bool) -> Result<Option<u64>, GenerateError> {
+    let in_parquet = |source| GenerateError::Parquet { path: path.to_owned(), source };
+    let in_rows = |source| GenerateError::Arrow { path: path.to_owned(), source };
     let rows = part.table.rows(scale, part.part, part.parts);
     let schema = plain_schema(&rows.schema());
     let properties = WriterProperties::builder()
@@ -395,8 +320,7 @@ fn write_part(
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .build();
     let file = File::create_new(path).map_err(at(path))?;
-    let mut writer =
-        ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties)).map_err(in_parquet)?;
+    let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties)).map_err(in_parquet)?;
     for batch in rows {
         let batch = plain_batch(&batch.map_err(in_rows)?, &schema).map_err(in_rows)?;
         writer.write(&batch).map_err(in_parquet)?;
@@ -439,10 +363,7 @@ fn part_path(set: &Path, table: &str, part: usize) -> PathBuf {
 
 /// Puts the path into an input or output error.
 fn at(path: &Path) -> impl Fn(io::Error) -> GenerateError {
-    move |source| GenerateError::Io {
-        path: path.to_owned(),
-        source,
-    }
+    move |source| GenerateError::Io { path: path.to_owned(), source }
 }
 
 #[cfg(test)]

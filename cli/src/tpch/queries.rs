@@ -36,149 +36,33 @@ use Rule::{Cut, Exact as E, Ratio as R, Sum as S};
 
 /// Query `n` is at `n - 1`.
 const QUERIES: [Query; 22] = [
+    Query { parameters: &["90"], limit: None, rules: &[E, E, E, S, S, S, R, R, R, E], order: &[0, 1] },
+    Query { parameters: &["15", "BRASS", "EUROPE"], limit: Some(100), rules: &[E; 8], order: &[0, 2, 1, 3] },
+    Query { parameters: &["BUILDING", "1995-03-15"], limit: Some(10), rules: &[E, S, E, E], order: &[1, 2] },
+    Query { parameters: &["1993-07-01"], limit: None, rules: &[E, E], order: &[0] },
+    Query { parameters: &["ASIA", "1994-01-01"], limit: None, rules: &[E, S], order: &[1] },
+    Query { parameters: &["1994-01-01", "0.06", "24"], limit: None, rules: &[S], order: &[] },
+    Query { parameters: &["FRANCE", "GERMANY"], limit: None, rules: &[E, E, E, S], order: &[0, 1, 2] },
+    Query { parameters: &["BRAZIL", "AMERICA", "ECONOMY ANODIZED STEEL"], limit: None, rules: &[E, R], order: &[0] },
+    Query { parameters: &["green"], limit: None, rules: &[E, E, S], order: &[0, 1] },
+    Query { parameters: &["1993-10-01"], limit: Some(20), rules: &[E, E, S, E, E, E, E, E], order: &[2] },
+    Query { parameters: &["GERMANY", "0.0001"], limit: None, rules: &[Cut, S], order: &[1] },
+    Query { parameters: &["MAIL", "SHIP", "1994-01-01"], limit: None, rules: &[E, E, E], order: &[0] },
+    Query { parameters: &["special", "requests"], limit: None, rules: &[E, E], order: &[1, 0] },
+    Query { parameters: &["1995-09-01"], limit: None, rules: &[R], order: &[] },
+    Query { parameters: &["1996-01-01"], limit: None, rules: &[E, E, E, E, S], order: &[0] },
     Query {
-        parameters: &["90"],
-        limit: None,
-        rules: &[E, E, E, S, S, S, R, R, R, E],
-        order: &[0, 1],
-    },
-    Query {
-        parameters: &["15", "BRASS", "EUROPE"],
-        limit: Some(100),
-        rules: &[E; 8],
-        order: &[0, 2, 1, 3],
-    },
-    Query {
-        parameters: &["BUILDING", "1995-03-15"],
-        limit: Some(10),
-        rules: &[E, S, E, E],
-        order: &[1, 2],
-    },
-    Query {
-        parameters: &["1993-07-01"],
-        limit: None,
-        rules: &[E, E],
-        order: &[0],
-    },
-    Query {
-        parameters: &["ASIA", "1994-01-01"],
-        limit: None,
-        rules: &[E, S],
-        order: &[1],
-    },
-    Query {
-        parameters: &["1994-01-01", "0.06", "24"],
-        limit: None,
-        rules: &[S],
-        order: &[],
-    },
-    Query {
-        parameters: &["FRANCE", "GERMANY"],
-        limit: None,
-        rules: &[E, E, E, S],
-        order: &[0, 1, 2],
-    },
-    Query {
-        parameters: &["BRAZIL", "AMERICA", "ECONOMY ANODIZED STEEL"],
-        limit: None,
-        rules: &[E, R],
-        order: &[0],
-    },
-    Query {
-        parameters: &["green"],
-        limit: None,
-        rules: &[E, E, S],
-        order: &[0, 1],
-    },
-    Query {
-        parameters: &["1993-10-01"],
-        limit: Some(20),
-        rules: &[E, E, S, E, E, E, E, E],
-        order: &[2],
-    },
-    Query {
-        parameters: &["GERMANY", "0.0001"],
-        limit: None,
-        rules: &[Cut, S],
-        order: &[1],
-    },
-    Query {
-        parameters: &["MAIL", "SHIP", "1994-01-01"],
-        limit: None,
-        rules: &[E, E, E],
-        order: &[0],
-    },
-    Query {
-        parameters: &["special", "requests"],
-        limit: None,
-        rules: &[E, E],
-        order: &[1, 0],
-    },
-    Query {
-        parameters: &["1995-09-01"],
-        limit: None,
-        rules: &[R],
-        order: &[],
-    },
-    Query {
-        parameters: &["1996-01-01"],
-        limit: None,
-        rules: &[E, E, E, E, S],
-        order: &[0],
-    },
-    Query {
-        parameters: &[
-            "Brand#45",
-            "MEDIUM POLISHED",
-            "49",
-            "14",
-            "23",
-            "45",
-            "19",
-            "3",
-            "36",
-            "9",
-        ],
+        parameters: &["Brand#45", "MEDIUM POLISHED", "49", "14", "23", "45", "19", "3", "36", "9"],
         limit: None,
         rules: &[E, E, E, E],
         order: &[3, 0, 1, 2],
     },
-    Query {
-        parameters: &["Brand#23", "MED BOX"],
-        limit: None,
-        rules: &[S],
-        order: &[],
-    },
-    Query {
-        parameters: &["300"],
-        limit: Some(100),
-        rules: &[E; 6],
-        order: &[4, 3],
-    },
-    Query {
-        parameters: &["Brand#12", "Brand#23", "Brand#34", "1", "10", "20"],
-        limit: None,
-        rules: &[S],
-        order: &[],
-    },
-    Query {
-        parameters: &["forest", "1994-01-01", "CANADA"],
-        limit: None,
-        rules: &[E, E],
-        order: &[0],
-    },
-    Query {
-        parameters: &["SAUDI ARABIA"],
-        limit: Some(100),
-        rules: &[E, E],
-        order: &[1, 0],
-    },
-    Query {
-        parameters: &["13", "31", "23", "29", "30", "18", "17"],
-        limit: None,
-        rules: &[E, E, S],
-        order: &[0],
-    },
+    Query { parameters: &["Brand#23", "MED BOX"], limit: None, rules: &[S], order: &[] },
+    Query { parameters: &["300"], limit: Some(100), rules: &[E; 6], order: &[4, 3] },
+    Query { parameters: &["Brand#12", "Brand#23", "Brand#34", "1", "10", "20"], limit: None, rules: &[S], order: &[] },
+    Query { parameters: &["forest", "1994-01-01", "CANADA"], limit: None, rules: &[E, E], order: &[0] },
+    Query { parameters: &["SAUDI ARABIA"], limit: Some(100), rules: &[E, E], order: &[1, 0] },
+    Query { parameters: &["13", "31", "23", "29", "30", "18", "17"], limit: None, rules: &[E, E, S], order: &[0] },
 ];
 
 /// A published answer at scale 1.
@@ -198,11 +82,7 @@ pub fn sql(number: u8) -> Option<String> {
     let query = query(number)?;
     let text = queries::query(i32::from(number))?.replace("revenue:s", "revenue0");
     let text = with_parameters(&text, query.parameters)?.replace("day (3)", "day");
-    let statements: Vec<&str> = text
-        .split(';')
-        .map(str::trim)
-        .filter(|statement| !statement.is_empty())
-        .collect();
+    let statements: Vec<&str> = text.split(';').map(str::trim).filter(|statement| !statement.is_empty()).collect();
     let statement = match statements.as_slice() {
         [select] => (*select).to_owned(),
         [view, select, _drop] => {
@@ -224,15 +104,8 @@ pub fn answer(number: u8) -> Option<PublishedAnswer> {
     let mut lines = answers_sf1::answer(i32::from(number))?
         .lines()
         .filter(|line| !line.trim().is_empty())
-        .map(|line| {
-            line.split('|')
-                .map(|value| value.trim().to_owned())
-                .collect()
-        });
-    Some(PublishedAnswer {
-        columns: lines.next()?,
-        rows: lines.collect(),
-    })
+        .map(|line| line.split('|').map(|value| value.trim().to_owned()).collect());
+    Some(PublishedAnswer { columns: lines.next()?, rows: lines.collect() })
 }
 
 /// Judges a result of query `number` at scale 1 by the rules of the specification's clause 2.1.3.5.
@@ -246,8 +119,7 @@ pub fn check_answer(number: u8, batches: &[RecordBatch]) -> Result<(), String> {
     let (Some(query), Some(published)) = (query(number), answer(number)) else {
         return Err(format!("TPC-H has no query {number}"));
     };
-    let rows = texts(batches)
-        .map_err(|error| format!("query {number}: cannot read the result: {error}"))?;
+    let rows = texts(batches).map_err(|error| format!("query {number}: cannot read the result: {error}"))?;
     compare(query, &published, &rows).map_err(|difference| format!("query {number}: {difference}"))
 }
 
@@ -271,9 +143,7 @@ fn with_parameters(text: &str, parameters: &[&str]) -> Option<String> {
 
 /// All rows as trimmed text; NULL is `NULL`.
 fn texts(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>, arrow::error::ArrowError> {
-    let options = FormatOptions::new()
-        .with_display_error(false)
-        .with_null("NULL");
+    let options = FormatOptions::new().with_display_error(false).with_null("NULL");
     let mut rows = Vec::new();
     for batch in batches {
         let columns = batch
@@ -282,9 +152,7 @@ fn texts(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>, arrow::error::Arro
             .map(|column| ArrayFormatter::try_new(column.as_ref() as &dyn Array, &options))
             .collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
-            let values = columns
-                .iter()
-                .map(|column| Ok(column.value(row).try_to_string()?.trim().to_owned()));
+            let values = columns.iter().map(|column| Ok(column.value(row).try_to_string()?.trim().to_owned()));
             rows.push(values.collect::<Result<Vec<_>, arrow::error::ArrowError>>()?);
         }
     }
@@ -293,26 +161,13 @@ fn texts(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>, arrow::error::Arro
 
 fn compare(query: &Query, published: &PublishedAnswer, rows: &[Vec<String>]) -> Result<(), String> {
     if let Some(row) = rows.iter().find(|row| row.len() != published.columns.len()) {
-        return Err(format!(
-            "{} columns, published {}",
-            row.len(),
-            published.columns.len()
-        ));
+        return Err(format!("{} columns, published {}", row.len(), published.columns.len()));
     }
     if rows.len() != published.rows.len() {
-        return Err(format!(
-            "{} rows, published {}",
-            rows.len(),
-            published.rows.len()
-        ));
+        return Err(format!("{} rows, published {}", rows.len(), published.rows.len()));
     }
     let mut first = 0;
-    for tied in published.rows.chunk_by(|a, b| {
-        query
-            .order
-            .iter()
-            .all(|&column| a.get(column) == b.get(column))
-    }) {
+    for tied in published.rows.chunk_by(|a, b| query.order.iter().all(|&column| a.get(column) == b.get(column))) {
         let mut unused: Vec<&Vec<String>> = rows.iter().skip(first).take(tied.len()).collect();
         for (offset, expected) in tied.iter().enumerate() {
             let agrees = |row: &&Vec<String>| difference(query, published, expected, row).is_none();
@@ -321,14 +176,8 @@ fn compare(query: &Query, published: &PublishedAnswer, rows: &[Vec<String>]) -> 
                     unused.remove(index);
                 }
                 None => {
-                    let found = unused
-                        .first()
-                        .and_then(|row| difference(query, published, expected, row));
-                    return Err(format!(
-                        "row {}: {}",
-                        first + offset + 1,
-                        found.unwrap_or_default()
-                    ));
+                    let found = unused.first().and_then(|row| difference(query, published, expected, row));
+                    return Err(format!("row {}: {}", first + offset + 1, found.unwrap_or_default()));
                 }
             }
         }
@@ -338,20 +187,10 @@ fn compare(query: &Query, published: &PublishedAnswer, rows: &[Vec<String>]) -> 
 }
 
 /// The first value of `found` that breaks its rule.
-fn difference(
-    query: &Query,
-    published: &PublishedAnswer,
-    expected: &[String],
-    found: &[String],
-) -> Option<String> {
-    let mut values = expected
-        .iter()
-        .zip(found)
-        .zip(query.rules)
-        .zip(&published.columns);
+fn difference(query: &Query, published: &PublishedAnswer, expected: &[String], found: &[String]) -> Option<String> {
+    let mut values = expected.iter().zip(found).zip(query.rules).zip(&published.columns);
     values.find_map(|(((expected, found), rule), column)| {
-        (!rule.accepts(expected, found))
-            .then(|| format!("{column} is '{found}', published '{expected}' ({rule:?})"))
+        (!rule.accepts(expected, found)).then(|| format!("{column} is '{found}', published '{expected}' ({rule:?})"))
     })
 }
 
@@ -362,9 +201,7 @@ impl Rule {
         };
         match self {
             Self::Exact => {
-                let decimals = expected
-                    .split_once('.')
-                    .map_or(0, |(_, fraction)| fraction.len());
+                let decimals = expected.split_once('.').map_or(0, |(_, fraction)| fraction.len());
                 let unit = 10_f64.powi(i32::try_from(decimals).unwrap_or_default());
                 (value * unit).round() == (wanted * unit).round()
             }
@@ -381,9 +218,7 @@ impl Rule {
 
 /// A plain decimal number; words that Rust reads as floats (`inf`, `nan`) are none.
 fn number(text: &str) -> Option<f64> {
-    let plain = text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E'));
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E'));
     text.parse().ok().filter(|_| plain)
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Figures {
     pub(super) exchange_bytes: u64,
     /// Tasks on workers.
     pub(super) tasks: u64,
+    /// Why it ran in one process in spite of workers, if there was a reason other than its size.
+    pub(super) local_reason: Option<String>,
     /// Estimated price on AWS.
     pub(super) cost_nano_usd: NanoDollars,
     /// Athena's price for the same scan.
@@ -46,6 +48,7 @@ impl Figures {
             requests: receipt.requests.total(),
             exchange_bytes: receipt.exchange_bytes,
             tasks: receipt.tasks,
+            local_reason: receipt.local_reason.clone(),
             cost_nano_usd: receipt.cost_nano_usd,
             athena_nano_usd: receipt.athena_nano_usd,
         }
@@ -81,7 +84,9 @@ impl Outcome {
                     Some(Ok(())) => "  ok".to_owned(),
                     Some(Err(difference)) => format!("  FAILED: {difference}"),
                 };
-                format!("{}{verdict}", line(&figures.query.to_string(), figures.fastest(), &Sums::of([figures])))
+                let reason =
+                    figures.local_reason.as_ref().map(|reason| format!("  in one process: {reason}")).unwrap_or_default();
+                format!("{}{verdict}{reason}", line(&figures.query.to_string(), figures.fastest(), &Sums::of([figures])))
             }
             Self::Failed(query, error) => format!("{query:>5}  FAILED: {error}"),
         }
@@ -188,6 +193,7 @@ mod tests {
             requests: 34,
             exchange_bytes: 1_500,
             tasks: 9,
+            local_reason: None,
             cost_nano_usd: NanoDollars(12_345),
             athena_nano_usd: NanoDollars(61_728),
         }
@@ -196,7 +202,8 @@ mod tests {
     #[test]
     fn lines_stand_under_their_header_and_add_up() {
         let outcomes = [Outcome::Ran(figures(1, vec![500.0, 420.0]), None), Outcome::Ran(figures(22, vec![80.0]), Some(Ok(())))];
-        let lines: Vec<String> = std::iter::once(header()).chain(outcomes.iter().map(Outcome::line)).chain([total(&outcomes)]).collect();
+        let lines: Vec<String> =
+            std::iter::once(header()).chain(outcomes.iter().map(Outcome::line)).chain([total(&outcomes)]).collect();
         assert_eq!(
             lines,
             [
@@ -214,7 +221,8 @@ mod tests {
         let failed = Outcome::Failed(4, Error::invalid("no such column"));
         assert!(wrong.line().ends_with("FAILED: query 3: row 1") && !wrong.is_good());
         assert!(failed.line().ends_with("FAILED: INVALID_QUERY: no such column") && !failed.is_good());
-        let written: serde_json::Value = serde_json::from_str(&json(1.0, &Settings::default(), &[wrong, failed]).map_err(|e| e.to_string())?)?;
+        let written: serde_json::Value =
+            serde_json::from_str(&json(1.0, &Settings::default(), &[wrong, failed]).map_err(|e| e.to_string())?)?;
         assert_eq!(written["queries"][0]["correct"], false);
         assert_eq!(written["queries"][0]["wall_ms"][0], 1.0);
         assert_eq!(written["queries"][1]["error"]["kind"], "INVALID_QUERY");

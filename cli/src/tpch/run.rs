@@ -1,8 +1,8 @@
 //! `owlet tpch`: makes the tables once, runs the queries one after another, and judges them if asked.
 
 use super::generate::{GenerateError, Generated, Progress, generate_until};
-use super::report::{self, Figures, Outcome};
 use super::queries::{check_answer, sql};
+use super::report::{self, Figures, Outcome};
 use crate::args::TpchArgs;
 use crate::failure::Failure;
 use crate::figures;

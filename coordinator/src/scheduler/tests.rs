@@ -5,7 +5,13 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn bounds() -> Bounds {
-    Bounds { max_running: 2, max_attempts_per_task: 3, retry_budget_base: 10, attempt_timeout: 10 * SECOND, deadline: 100 * SECOND }
+    Bounds {
+        max_running: 2,
+        max_attempts_per_task: 3,
+        retry_budget_base: 10,
+        attempt_timeout: 10 * SECOND,
+        deadline: 100 * SECOND,
+    }
 }
 
 fn attempt(stage: u32, index: u32, attempt: u32) -> AttemptId {
@@ -54,7 +60,9 @@ fn retries_end_at_the_limit_of_the_task() {
     assert_eq!(s.step(Event::Failed(attempt(1, 0, 0), unavailable()), SECOND), [Action::Start(attempt(1, 0, 1))]);
     assert_eq!(s.step(Event::Failed(attempt(1, 0, 1), unavailable()), SECOND), [Action::Start(attempt(1, 0, 2))]);
     let last = s.step(Event::Failed(attempt(1, 0, 2), unavailable()), SECOND);
-    assert!(matches!(last.as_slice(), [Action::Fail(e)] if e.kind == ErrorKind::Unavailable && e.message.contains("all of its 3 attempts")));
+    assert!(
+        matches!(last.as_slice(), [Action::Fail(e)] if e.kind == ErrorKind::Unavailable && e.message.contains("all of its 3 attempts"))
+    );
 }
 
 #[test]
@@ -72,7 +80,9 @@ fn a_final_error_fails_at_once_and_gives_the_others_up() {
     let mut s = Scheduler::new(stages(&[(2, &[])]), bounds());
     s.step(Event::Tick, SECOND);
     let end = s.step(Event::Failed(attempt(1, 0, 0), Error::invalid("cast")), SECOND);
-    assert!(matches!(end.as_slice(), [Action::GiveUp(other), Action::Fail(e)] if *other == attempt(1, 1, 0) && e.message.contains("cast")));
+    assert!(
+        matches!(end.as_slice(), [Action::GiveUp(other), Action::Fail(e)] if *other == attempt(1, 1, 0) && e.message.contains("cast"))
+    );
     assert_eq!(s.step(Event::Finished(attempt(1, 1, 0)), SECOND), []);
 }
 

@@ -115,4 +115,3 @@ impl Exchange {
         (Arc::clone(&self.store), self.path(key))
     }
 }
-

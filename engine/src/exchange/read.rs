@@ -1,7 +1,7 @@
 //! Reads the inputs of a task: the transport that the distributed planner's network nodes pull from.
 
-use super::segment::SegmentDecoder;
 use super::Exchange;
+use super::segment::SegmentDecoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::read_range;
 use crate::task::{Output, OutputLocation, Segment, StageInput};

@@ -117,8 +117,8 @@ fn corrupt(error: arrow::error::ArrowError) -> Error {
 mod tests {
     use super::*;
     use arrow::array::{
-        ArrayRef, Decimal128Array, Decimal256Array, DictionaryArray, Int64Array, ListArray, MapBuilder, RecordBatchOptions,
-        StringArray, StringBuilder, StringViewArray, StructArray, Int32Builder,
+        ArrayRef, Decimal128Array, Decimal256Array, DictionaryArray, Int32Builder, Int64Array, ListArray, MapBuilder,
+        RecordBatchOptions, StringArray, StringBuilder, StringViewArray, StructArray,
     };
     use arrow::datatypes::{DataType, Field, Int32Type, i256};
     use std::sync::Arc;
@@ -156,10 +156,13 @@ mod tests {
             ("k", Arc::new(vec!["p", "q", "p"].into_iter().collect::<DictionaryArray<Int32Type>>())),
             ("l", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1)]), None, Some(vec![])]))),
             ("m", Arc::new(map.finish())),
-            ("t", Arc::new(StructArray::from(vec![(
-                Arc::new(Field::new("f", DataType::Utf8View, true)),
-                Arc::new(StringViewArray::from(vec![Some("inside a struct, out of line"), None, Some("z")])) as ArrayRef,
-            )]))),
+            (
+                "t",
+                Arc::new(StructArray::from(vec![(
+                    Arc::new(Field::new("f", DataType::Utf8View, true)),
+                    Arc::new(StringViewArray::from(vec![Some("inside a struct, out of line"), None, Some("z")])) as ArrayRef,
+                )])),
+            ),
         ];
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
     }

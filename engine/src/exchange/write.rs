@@ -1,7 +1,7 @@
 //! Writes an attempt's output: all partitions at once, then inline bytes or one object, whole or not at all.
 
-use super::segment::SegmentEncoder;
 use super::Exchange;
+use super::segment::SegmentEncoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::panic::panicked;
 use crate::task::{Output, OutputLocation, Segment};
@@ -92,7 +92,11 @@ fn joined(error: tokio::task::JoinError) -> Error {
     }
 }
 
-async fn encode_partition(mut stream: SendableRecordBatchStream, buffered: &AtomicUsize, to: &Written) -> Result<EncodedPartition> {
+async fn encode_partition(
+    mut stream: SendableRecordBatchStream,
+    buffered: &AtomicUsize,
+    to: &Written,
+) -> Result<EncodedPartition> {
     let mut encoder = SegmentEncoder::new(&stream.schema())?;
     let mut crc = crc32fast::Hasher::new();
     let mut spilled: Option<File> = None;

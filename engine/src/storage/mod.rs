@@ -10,7 +10,7 @@ mod source;
 
 pub use meter::{Meter, MeteredStore, RequestCounts};
 pub use reads::{MAX_READ_BYTES, PlannedReads, READ_GAP_BYTES, plan_reads, read_range};
-pub use source::{Pins, SourceStore};
+pub use source::{Pins, SeenVersions, SourceStore};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::S3Settings;

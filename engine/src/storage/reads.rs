@@ -83,11 +83,8 @@ fn check_length(location: &Path, range: &Range<u64>, got: usize) -> Result<()> {
     }
     Err(object_store::Error::Generic {
         store: "Owlet",
-        source: format!(
-            "{location}: the store answered {got} bytes for bytes {}..{} ({wanted} bytes)",
-            range.start, range.end
-        )
-        .into(),
+        source: format!("{location}: the store answered {got} bytes for bytes {}..{} ({wanted} bytes)", range.start, range.end)
+            .into(),
     })
 }
 
@@ -99,8 +96,7 @@ fn cut(parts: &[(Range<u64>, Bytes)], range: &Range<u64>) -> Bytes {
         let end = range.end.min(part.end).saturating_sub(part.start);
         bytes.slice(start as usize..end as usize)
     };
-    let covering: Vec<Bytes> =
-        parts[first..].iter().take_while(|(part, _)| part.start < range.end).map(overlap).collect();
+    let covering: Vec<Bytes> = parts[first..].iter().take_while(|(part, _)| part.start < range.end).map(overlap).collect();
     match covering.as_slice() {
         [] => Bytes::new(),
         [one] => one.clone(),

@@ -13,25 +13,77 @@ use object_store::{
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// ETags of the objects that a query has seen, by store (`s3://bucket`) and path; reads ask for exactly these.
 ///
 /// The coordinator's listing fills it; a worker gets those of its own files in the task request.
 #[derive(Clone, Default, Debug)]
-pub struct Pins(Arc<RwLock<HashMap<(String, Path), String>>>);
+pub struct Pins {
+    etags: Arc<RwLock<HashMap<(String, Path), String>>>,
+    seen: Option<Arc<SeenVersions>>,
+}
 
 impl Pins {
+    /// Pins of one query in a process that caches things by path and forgets them through `seen`.
+    pub fn with_cache(seen: Arc<SeenVersions>) -> Self {
+        Self { etags: Arc::default(), seen: Some(seen) }
+    }
+
     /// Pins `path` in `store` to `etag`, unless it is pinned already: the first listing is the query's snapshot.
     pub fn pin(&self, store: &str, path: &Path, etag: &str) {
-        let mut pins = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        pins.entry((store.to_string(), path.clone())).or_insert_with(|| etag.to_string());
+        let mut pins = self.etags.write().unwrap_or_else(PoisonError::into_inner);
+        let pinned = pins.entry((store.to_string(), path.clone())).or_insert_with(|| etag.to_string()).clone();
+        drop(pins);
+        if let Some(seen) = &self.seen {
+            seen.note(store, path, &pinned);
+        }
     }
 
     /// The version that `path` in `store` is pinned to.
     pub fn etag(&self, store: &str, path: &Path) -> Option<String> {
-        let pins = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let pins = self.etags.read().unwrap_or_else(PoisonError::into_inner);
         pins.get(&(store.to_string(), path.clone())).cloned()
+    }
+}
+
+/// Paths whose version is remembered; above it everything is forgotten.
+const MAX_SEEN_VERSIONS: usize = 200_000;
+
+/// The last version of each path that this process has seen, to drop what is cached of an older one.
+///
+/// DataFusion's footer cache knows a file by path, size and time of change; two versions of an object can agree in all
+/// three, and two stores can have the same path.
+pub struct SeenVersions {
+    last: Mutex<HashMap<Path, (String, String)>>,
+    forget: Box<dyn Fn(&Path) + Send + Sync>,
+}
+
+impl fmt::Debug for SeenVersions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SeenVersions")
+    }
+}
+
+impl SeenVersions {
+    /// Nothing seen; `forget` drops what is cached of a path.
+    pub fn new(forget: impl Fn(&Path) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { last: Mutex::default(), forget: Box::new(forget) })
+    }
+
+    fn note(&self, store: &str, path: &Path, etag: &str) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.get(path).is_some_and(|(known_store, known)| known_store == store && known == etag) {
+            return;
+        }
+        if last.len() >= MAX_SEEN_VERSIONS {
+            for path in last.keys() {
+                (self.forget)(path);
+            }
+            last.clear();
+        }
+        (self.forget)(path);
+        last.insert(path.clone(), (store.to_string(), etag.to_string()));
     }
 }
 
@@ -63,7 +115,11 @@ impl SourceStore {
         options
     }
 
-    fn visible(&self, prefix: Option<&Path>, listing: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn visible(
+        &self,
+        prefix: Option<&Path>,
+        listing: BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
         let (prefix, url, pins) = (prefix.cloned(), self.url.clone(), self.pins.clone());
         listing
             .try_filter(move |meta| futures::future::ready(!is_hidden(&meta.location, prefix.as_ref())))
@@ -159,6 +215,18 @@ mod tests {
         let seen: Vec<_> = source(&inner).list(Some(&prefix)).map_ok(|meta| meta.location.to_string()).try_collect().await?;
         assert_eq!(seen, vec![".cache/t/a.parquet"]);
         Ok(())
+    }
+
+    #[test]
+    fn another_version_or_store_is_forgotten_and_the_same_is_not() {
+        let forgotten = Arc::new(Mutex::new(0));
+        let counter = Arc::clone(&forgotten);
+        let seen = SeenVersions::new(move |_| *counter.lock().unwrap() += 1);
+        let path = Path::from("t/a");
+        for (store, etag) in [("s3://a", "1"), ("s3://a", "1"), ("s3://a", "2"), ("s3://b", "2")] {
+            Pins::with_cache(Arc::clone(&seen)).pin(store, &path, etag);
+        }
+        assert_eq!(*forgotten.lock().unwrap(), 3);
     }
 
     #[tokio::test]

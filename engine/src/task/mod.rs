@@ -10,8 +10,8 @@ mod wire;
 pub use codec::{decode_plan, encode_plan};
 pub use invoker::Invoker;
 pub use wire::{
-    OperatorMetrics, Output, OutputLocation, PinnedObject, ResourceUse, Segment, SessionOption, StageInput, TaskError, TaskOutcome,
-    TaskRequest, TaskResult,
+    OperatorMetrics, Output, OutputLocation, PinnedObject, ResourceUse, Segment, SessionOption, StageInput, TaskError,
+    TaskOutcome, TaskRequest, TaskResult,
 };
 
 use crate::error::{Error, ErrorKind, Result};

@@ -51,11 +51,8 @@ fn golden_bytes_of_a_request() {
 #[test]
 fn requests_and_outcomes_round_trip() -> Result<()> {
     assert_eq!(TaskRequest::from_bytes(&request().to_bytes())?, request());
-    let outcome = TaskOutcome {
-        protocol_version: PROTOCOL_VERSION,
-        result: Some(TaskResult::Output(output())),
-        ..TaskOutcome::default()
-    };
+    let outcome =
+        TaskOutcome { protocol_version: PROTOCOL_VERSION, result: Some(TaskResult::Output(output())), ..TaskOutcome::default() };
     assert_eq!(TaskOutcome::from_bytes(&outcome.to_bytes())?, outcome);
     Ok(())
 }

@@ -38,13 +38,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(stream: TcpStream, faults: Arc<Faults>, reset: Arc<ResetSwitch>) -> Self {
-        Self {
-            stream,
-            faults,
-            reset,
-            read: Pace::new(),
-            write: Pace::new(),
-        }
+        Self { stream, faults, reset, read: Pace::new(), write: Pace::new() }
     }
 }
 
@@ -58,11 +52,7 @@ impl Drop for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let Some(rate) = this.faults.bandwidth() else {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
@@ -79,11 +69,7 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let Some(rate) = this.faults.bandwidth() else {
             return Pin::new(&mut this.stream).poll_write(cx, buf);
@@ -95,18 +81,11 @@ impl AsyncWrite for Connection {
         Poll::Ready(Ok(written))
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if self.faults.bandwidth().is_none() {
             return Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs);
         }
-        let first = bufs
-            .iter()
-            .find(|buf| !buf.is_empty())
-            .map_or(&[][..], |buf| buf);
+        let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
         self.poll_write(cx, first)
     }
 
@@ -136,10 +115,7 @@ struct Pace {
 
 impl Pace {
     fn new() -> Self {
-        Self {
-            due: Instant::now(),
-            pause: Box::pin(sleep(Duration::ZERO)),
-        }
+        Self { due: Instant::now(), pause: Box::pin(sleep(Duration::ZERO)) }
     }
 
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -82,13 +82,7 @@ pub struct Fault {
 impl Fault {
     /// A fault that strikes the first request with this operation and a `bucket/key` that contains the text.
     pub fn new(op: impl Into<Option<Op>>, key_contains: &str, kind: FaultKind) -> Self {
-        Self {
-            op: op.into(),
-            key_contains: key_contains.to_owned(),
-            skip: 0,
-            times: 1,
-            kind,
-        }
+        Self { op: op.into(), key_contains: key_contains.to_owned(), skip: 0, times: 1, kind }
     }
 
     /// Lets this many matching requests pass first.
@@ -138,10 +132,7 @@ impl Faults {
 
     /// The counters of one fault.
     pub fn count(&self, id: FaultId) -> FaultCount {
-        self.armed()
-            .get(id.0)
-            .map(|(_, count)| *count)
-            .unwrap_or_default()
+        self.armed().get(id.0).map(|(_, count)| *count).unwrap_or_default()
     }
 
     /// The whole list with its counters.
@@ -151,18 +142,12 @@ impl Faults {
 
     /// Makes every request wait this long before it is looked at; zero switches it off.
     pub fn set_latency(&self, latency: Duration) {
-        self.latency_us.store(
-            u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
+        self.latency_us.store(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Limits every connection, each direction by itself, to this many bytes per second; `None` lifts it.
     pub fn set_bandwidth(&self, bytes_per_second: Option<u64>) {
-        self.bandwidth.store(
-            bytes_per_second.map_or(0, |rate| rate.max(1)),
-            Ordering::Relaxed,
-        );
+        self.bandwidth.store(bytes_per_second.map_or(0, |rate| rate.max(1)), Ordering::Relaxed);
     }
 
     /// Forgets all faults, the latency and the bandwidth limit.
@@ -181,16 +166,8 @@ impl Faults {
     pub(super) fn plan(&self, target: &Target) -> Plan {
         let path = format!("{}/{}", target.bucket, target.key);
         let latency = Duration::from_micros(self.latency_us.load(Ordering::Relaxed));
-        let mut plan = Plan {
-            delay: latency,
-            change: None,
-            answer: None,
-        };
-        for (fault, count) in self
-            .armed()
-            .iter_mut()
-            .filter(|(fault, _)| fault.matches(target, &path))
-        {
+        let mut plan = Plan { delay: latency, change: None, answer: None };
+        for (fault, count) in self.armed().iter_mut().filter(|(fault, _)| fault.matches(target, &path)) {
             count.seen += 1;
             if count.seen > fault.skip && count.fired < fault.times && plan.take(&fault.kind) {
                 count.fired += 1;

@@ -59,10 +59,7 @@ impl Front {
             None => {}
         }
         let counts_body = target.op.carries_object();
-        let mut body = RequestBody {
-            inner: body,
-            ticket: counts_body.then(|| Arc::clone(&ticket)),
-        };
+        let mut body = RequestBody { inner: body, ticket: counts_body.then(|| Arc::clone(&ticket)) };
         match plan.answer {
             Some(FaultKind::Fail(failure)) => {
                 body.drain().await;
@@ -86,42 +83,25 @@ impl Front {
 }
 
 /// The S3 layer's answer, counted and perhaps cut.
-fn dressed(
-    response: s3s::HttpResponse,
-    target: &Target,
-    ticket: Arc<Ticket>,
-    cut: Option<(u64, End)>,
-) -> Response<AnswerBody> {
+fn dressed(response: s3s::HttpResponse, target: &Target, ticket: Arc<Ticket>, cut: Option<(u64, End)>) -> Response<AnswerBody> {
     let (mut head, inner) = response.into_parts();
     ticket.answered(head.status.as_u16());
     let success = head.status.is_success();
     let cut = cut.filter(|_| success);
-    let announced = head
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let whole = announced.or_else(|| inner.size_hint().exact());
     if let (Some((bytes, End::Orderly)), Some(whole)) = (&cut, whole) {
-        head.headers
-            .insert(header::CONTENT_LENGTH, HeaderValue::from(whole.min(*bytes)));
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.min(*bytes)));
     }
     let counted = success && target.op == Op::Get;
-    Response::from_parts(
-        head,
-        AnswerBody {
-            cut,
-            counted,
-            ..AnswerBody::new(inner, whole, ticket)
-        },
-    )
+    Response::from_parts(head, AnswerBody { cut, counted, ..AnswerBody::new(inner, whole, ticket) })
 }
 
 fn failed(failure: Failure, ticket: Arc<Ticket>) -> Response<AnswerBody> {
     let (status, code) = failure.status_and_code();
     ticket.answered(status);
-    let xml = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>planned fault</Message></Error>"
-    );
+    let xml =
+        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>planned fault</Message></Error>");
     let whole = Some(xml.len() as u64);
     Response::builder()
         .status(status)
@@ -147,10 +127,7 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         if let (Some(ticket), Some(Ok(frame))) = (&self.ticket, &frame) {
             ticket.received(frame.data_ref().map_or(0, Bytes::len));
@@ -194,15 +171,7 @@ pub(super) struct AnswerBody {
 
 impl AnswerBody {
     fn new(inner: s3s::Body, left: Option<u64>, ticket: Arc<Ticket>) -> Self {
-        Self {
-            inner,
-            piece: Bytes::new(),
-            left,
-            ticket,
-            counted: false,
-            cut: None,
-            flushed: false,
-        }
+        Self { inner, piece: Bytes::new(), left, ticket, counted: false, cut: None, flushed: false }
     }
 }
 
@@ -210,10 +179,7 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = s3s::StdError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, s3s::StdError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, s3s::StdError>>> {
         let this = &mut *self;
         match &this.cut {
             Some((0, End::Orderly)) => return Poll::Ready(None),
@@ -266,10 +232,6 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         // Only asked for before the first frame; a cut answer that lacks the header is sent in chunks.
-        if self.cut.is_some() {
-            SizeHint::default()
-        } else {
-            self.inner.size_hint()
-        }
+        if self.cut.is_some() { SizeHint::default() } else { self.inner.size_hint() }
     }
 }

@@ -64,21 +64,12 @@ pub struct Record {
 impl Ledger {
     /// All requests, whatever their operation.
     pub fn total(&self) -> u64 {
-        self.get
-            + self.head
-            + self.put
-            + self.list
-            + self.delete
-            + self.multipart
-            + self.copy
-            + self.other
+        self.get + self.head + self.put + self.list + self.delete + self.multipart + self.copy + self.other
     }
 
     /// The kept records of one operation on keys that contain `key_contains`.
     pub fn of<'a>(&'a self, op: Op, key_contains: &'a str) -> impl Iterator<Item = &'a Record> {
-        self.records
-            .iter()
-            .filter(move |record| record.op == op && record.key.contains(key_contains))
+        self.records.iter().filter(move |record| record.op == op && record.key.contains(key_contains))
     }
 
     fn counter(&mut self, op: Op) -> &mut u64 {
@@ -118,10 +109,7 @@ impl Books {
     pub(super) fn reset(&self) {
         let mut page = self.page();
         page.epoch += 1;
-        page.ledger = Ledger {
-            peak_in_flight: page.in_flight,
-            ..Ledger::default()
-        };
+        page.ledger = Ledger { peak_in_flight: page.in_flight, ..Ledger::default() };
     }
 
     /// Enters a request; it is in flight until the ticket has landed or its last clone is dropped.
@@ -143,12 +131,7 @@ impl Books {
                 bytes_out: 0,
             });
         }
-        Arc::new(Ticket {
-            books: Arc::clone(self),
-            epoch: page.epoch,
-            row,
-            has_landed: AtomicBool::new(false),
-        })
+        Arc::new(Ticket { books: Arc::clone(self), epoch: page.epoch, row, has_landed: AtomicBool::new(false) })
     }
 }
 
@@ -195,10 +178,7 @@ impl Ticket {
         let mut page = self.books.page();
         if page.epoch == self.epoch {
             let ledger = &mut page.ledger;
-            change(
-                (&mut ledger.bytes_out, &mut ledger.bytes_in),
-                ledger.records.get_mut(self.row),
-            );
+            change((&mut ledger.bytes_out, &mut ledger.bytes_in), ledger.records.get_mut(self.row));
         }
     }
 }

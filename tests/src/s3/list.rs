@@ -39,11 +39,7 @@ pub(super) fn page(objects: &BTreeMap<String, Object>, question: &Question<'_>) 
         return page;
     }
     let after = question.resume_after.unwrap_or(question.start_after);
-    let first = if after < question.prefix {
-        Bound::Included(question.prefix)
-    } else {
-        Bound::Excluded(after)
-    };
+    let first = if after < question.prefix { Bound::Included(question.prefix) } else { Bound::Excluded(after) };
     let within = objects.range::<str, _>((first, Bound::Unbounded));
     for (key, object) in within.take_while(|(key, _)| key.starts_with(question.prefix)) {
         let rolled_up = rolled_up(key, question);

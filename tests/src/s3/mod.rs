@@ -64,23 +64,13 @@ pub struct S3Server {
 impl S3Server {
     /// Starts a server without buckets on a free port of 127.0.0.1.
     pub async fn start() -> Self {
-        let listener =
-            std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port on 127.0.0.1");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
-        listener
-            .set_nonblocking(true)
-            .expect("a listener can be made non-blocking");
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port on 127.0.0.1");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        listener.set_nonblocking(true).expect("a listener can be made non-blocking");
         let store = Arc::new(Store::default());
         let mut builder = S3ServiceBuilder::new(Service(Arc::clone(&store)));
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
-        let front = Arc::new(Front {
-            service: builder.build(),
-            store,
-            books: Arc::default(),
-            faults: Arc::default(),
-        });
+        let front = Arc::new(Front { service: builder.build(), store, books: Arc::default(), faults: Arc::default() });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(SERVER_THREADS)
             .thread_name("s3-server")
@@ -93,12 +83,7 @@ impl S3Server {
             .name("s3-server".to_owned())
             .spawn(move || run(runtime, listener, shared, stopped))
             .expect("a thread for the S3 server");
-        Self {
-            address,
-            front,
-            stop: Some(stop),
-            thread: Some(thread),
-        }
+        Self { address, front, stop: Some(stop), thread: Some(thread) }
     }
 
     /// `http://127.0.0.1:PORT`; buckets are in the path.
@@ -126,29 +111,19 @@ impl S3Server {
     ///
     /// Files are never written. A put, an overwrite or a delete of any key changes the bucket in RAM only.
     pub fn mount(&self, bucket: &str, dir: &Path) {
-        self.front
-            .store
-            .mount(bucket, dir)
-            .unwrap_or_else(|error| panic!("mounting {}: {error}", dir.display()));
+        self.front.store.mount(bucket, dir).unwrap_or_else(|error| panic!("mounting {}: {error}", dir.display()));
     }
 
     /// Writes an object past signatures, conditions, faults and ledger. The bucket must exist.
     pub fn put(&self, bucket: &str, key: &str, body: Bytes) {
-        assert!(
-            self.front.store.has_bucket(bucket).is_ok(),
-            "no bucket {bucket}"
-        );
+        assert!(self.front.store.has_bucket(bucket).is_ok(), "no bucket {bucket}");
         self.front.store.replace(bucket, key, body);
     }
 
     /// Reads an object past signatures, faults and ledger.
     pub fn read(&self, bucket: &str, key: &str) -> Option<Bytes> {
         let object = self.front.store.get(bucket, key).ok()?;
-        Some(
-            object
-                .read(0..object.size_bytes)
-                .expect("a mounted file is still readable"),
-        )
+        Some(object.read(0..object.size_bytes).expect("a mounted file is still readable"))
     }
 
     /// Deletes an object past signatures, faults and ledger.
@@ -158,13 +133,8 @@ impl S3Server {
 
     /// The keys with this prefix, sorted; none if there is no such bucket.
     pub fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
-        let matching = self.front.store.scan(bucket, |objects| {
-            objects
-                .keys()
-                .filter(|key| key.starts_with(prefix))
-                .cloned()
-                .collect()
-        });
+        let matching =
+            self.front.store.scan(bucket, |objects| objects.keys().filter(|key| key.starts_with(prefix)).cloned().collect());
         matching.unwrap_or_default()
     }
 
@@ -199,12 +169,7 @@ impl Drop for S3Server {
     }
 }
 
-fn run(
-    runtime: Runtime,
-    listener: std::net::TcpListener,
-    front: Arc<Front>,
-    stopped: oneshot::Receiver<()>,
-) {
+fn run(runtime: Runtime, listener: std::net::TcpListener, front: Arc<Front>, stopped: oneshot::Receiver<()>) {
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).expect("a non-blocking listener");
         accept(listener, front, stopped).await;
@@ -238,7 +203,5 @@ async fn serve(stream: TcpStream, front: Arc<Front>) {
         async move { front.answer(request, reset).await }
     });
     // An error here is a planned fault or a client that left; both sides know already.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(connection), service)
-        .await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
 }

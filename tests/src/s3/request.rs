@@ -70,17 +70,14 @@ impl Target {
 }
 
 fn operation(method: &Method, bucket: &str, key: &str, query: &str, is_copy: bool) -> Op {
-    let has =
-        |name: &str| url::form_urlencoded::parse(query.as_bytes()).any(|(found, _)| found == name);
+    let has = |name: &str| url::form_urlencoded::parse(query.as_bytes()).any(|(found, _)| found == name);
     match (method.as_str(), bucket.is_empty(), key.is_empty()) {
         (_, true, _) => Op::Other,
         ("GET", _, true) if has("list-type") => Op::List,
         ("HEAD", _, true) => Op::HeadBucket,
         ("POST", _, true) if has("delete") => Op::DeleteMany,
         (_, _, true) => Op::Other,
-        ("GET", ..) if has("uploadId") || has("tagging") || has("acl") || has("attributes") => {
-            Op::Other
-        }
+        ("GET", ..) if has("uploadId") || has("tagging") || has("acl") || has("attributes") => Op::Other,
         ("GET", ..) => Op::Get,
         ("HEAD", ..) => Op::Head,
         ("PUT", ..) if is_copy => Op::Copy,
@@ -97,18 +94,12 @@ fn operation(method: &Method, bucket: &str, key: &str, query: &str, is_copy: boo
 }
 
 fn text(headers: &HeaderMap, name: &header::HeaderName) -> Option<String> {
-    headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned)
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// A `+` stays a plus sign: in a path it does not mean a space.
 fn percent_decoded(text: &str) -> String {
-    let hex = |at: usize| {
-        text.get(at..at + 2)
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-    };
+    let hex = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

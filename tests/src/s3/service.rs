@@ -36,13 +36,8 @@ impl S3 for Service {
             if_modified_since: input.if_modified_since,
         })?;
         let whole = object.size_bytes;
-        let range = input
-            .range
-            .map(|range| satisfiable(range, whole))
-            .transpose()?;
-        let content_range = range
-            .as_ref()
-            .map(|r| format!("bytes {}-{}/{whole}", r.start, r.end - 1));
+        let range = input.range.map(|range| satisfiable(range, whole)).transpose()?;
+        let content_range = range.as_ref().map(|r| format!("bytes {}-{}/{whole}", r.start, r.end - 1));
         let range = range.unwrap_or(0..whole);
         Ok(S3Response::new(GetObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
@@ -81,17 +76,10 @@ impl S3 for Service {
         let input = request.input;
         let rules = WriteRules::new(input.if_match, input.if_none_match)?;
         let body = collected(input.body).await?;
-        let object = Object {
-            content_type: input.content_type,
-            metadata: input.metadata,
-            ..Object::in_ram(body)
-        };
+        let object = Object { content_type: input.content_type, metadata: input.metadata, ..Object::in_ram(body) };
         let e_tag = Some(ETag::Strong(object.etag.clone()));
         self.0.put(&input.bucket, &input.key, object, &rules)?;
-        Ok(S3Response::new(PutObjectOutput {
-            e_tag,
-            ..PutObjectOutput::default()
-        }))
+        Ok(S3Response::new(PutObjectOutput { e_tag, ..PutObjectOutput::default() }))
     }
 
     async fn create_multipart_upload(
@@ -99,12 +87,7 @@ impl S3 for Service {
         request: S3Request<CreateMultipartUploadInput>,
     ) -> Answer<CreateMultipartUploadOutput> {
         let input = request.input;
-        let id = self.0.begin_upload(
-            &input.bucket,
-            &input.key,
-            input.content_type,
-            input.metadata,
-        )?;
+        let id = self.0.begin_upload(&input.bucket, &input.key, input.content_type, input.metadata)?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -116,23 +99,11 @@ impl S3 for Service {
     async fn upload_part(&self, request: S3Request<UploadPartInput>) -> Answer<UploadPartOutput> {
         let input = request.input;
         let body = collected(input.body).await?;
-        let etag = self.0.add_part(
-            &input.bucket,
-            &input.key,
-            &input.upload_id,
-            input.part_number,
-            body,
-        )?;
-        Ok(S3Response::new(UploadPartOutput {
-            e_tag: Some(ETag::Strong(etag)),
-            ..UploadPartOutput::default()
-        }))
+        let etag = self.0.add_part(&input.bucket, &input.key, &input.upload_id, input.part_number, body)?;
+        Ok(S3Response::new(UploadPartOutput { e_tag: Some(ETag::Strong(etag)), ..UploadPartOutput::default() }))
     }
 
-    async fn upload_part_copy(
-        &self,
-        request: S3Request<UploadPartCopyInput>,
-    ) -> Answer<UploadPartCopyOutput> {
+    async fn upload_part_copy(&self, request: S3Request<UploadPartCopyInput>) -> Answer<UploadPartCopyOutput> {
         let input = request.input;
         let source = self.copy_source(
             &input.copy_source,
@@ -143,31 +114,15 @@ impl S3 for Service {
                 if_modified_since: input.copy_source_if_modified_since,
             },
         )?;
-        let range = match input
-            .copy_source_range
-            .as_deref()
-            .map(s3s::dto::Range::parse)
-        {
+        let range = match input.copy_source_range.as_deref().map(s3s::dto::Range::parse) {
             None => 0..source.size_bytes,
             Some(Ok(range)) => satisfiable(range, source.size_bytes)?,
             Some(Err(error)) => return Err(s3_error!(error, InvalidArgument)),
         };
         let body = collected(Some(blob(&source, range))).await?;
-        let etag = self.0.add_part(
-            &input.bucket,
-            &input.key,
-            &input.upload_id,
-            input.part_number,
-            body,
-        )?;
-        let result = CopyPartResult {
-            e_tag: Some(ETag::Strong(etag)),
-            ..CopyPartResult::default()
-        };
-        Ok(S3Response::new(UploadPartCopyOutput {
-            copy_part_result: Some(result),
-            ..UploadPartCopyOutput::default()
-        }))
+        let etag = self.0.add_part(&input.bucket, &input.key, &input.upload_id, input.part_number, body)?;
+        let result = CopyPartResult { e_tag: Some(ETag::Strong(etag)), ..CopyPartResult::default() };
+        Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() }))
     }
 
     async fn complete_multipart_upload(
@@ -176,17 +131,9 @@ impl S3 for Service {
     ) -> Answer<CompleteMultipartUploadOutput> {
         let input = request.input;
         let rules = WriteRules::new(input.if_match, input.if_none_match)?;
-        let parts = input
-            .multipart_upload
-            .and_then(|upload| upload.parts)
-            .unwrap_or_default();
-        let named: Vec<(i32, Option<ETag>)> = parts
-            .into_iter()
-            .map(|part| (part.part_number.unwrap_or(0), part.e_tag))
-            .collect();
-        let etag =
-            self.0
-                .complete_upload(&input.bucket, &input.key, &input.upload_id, &named, &rules)?;
+        let parts = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let named: Vec<(i32, Option<ETag>)> = parts.into_iter().map(|part| (part.part_number.unwrap_or(0), part.e_tag)).collect();
+        let etag = self.0.complete_upload(&input.bucket, &input.key, &input.upload_id, &named, &rules)?;
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -195,49 +142,28 @@ impl S3 for Service {
         }))
     }
 
-    async fn abort_multipart_upload(
-        &self,
-        request: S3Request<AbortMultipartUploadInput>,
-    ) -> Answer<AbortMultipartUploadOutput> {
+    async fn abort_multipart_upload(&self, request: S3Request<AbortMultipartUploadInput>) -> Answer<AbortMultipartUploadOutput> {
         let input = request.input;
-        self.0
-            .abort_upload(&input.bucket, &input.key, &input.upload_id)?;
+        self.0.abort_upload(&input.bucket, &input.key, &input.upload_id)?;
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 
-    async fn delete_object(
-        &self,
-        request: S3Request<DeleteObjectInput>,
-    ) -> Answer<DeleteObjectOutput> {
+    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
         let input = request.input;
         self.0.delete(&input.bucket, &input.key, input.if_match)?;
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
-    async fn delete_objects(
-        &self,
-        request: S3Request<DeleteObjectsInput>,
-    ) -> Answer<DeleteObjectsOutput> {
-        let S3Request {
-            input: DeleteObjectsInput { bucket, delete, .. },
-            ..
-        } = request;
+    async fn delete_objects(&self, request: S3Request<DeleteObjectsInput>) -> Answer<DeleteObjectsOutput> {
+        let S3Request { input: DeleteObjectsInput { bucket, delete, .. }, .. } = request;
         self.0.has_bucket(&bucket)?;
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for object in delete.objects {
-            match self
-                .0
-                .delete(&bucket, &object.key, object.e_tag.map(ETagCondition::ETag))
-            {
-                Ok(()) => deleted.push(DeletedObject {
-                    key: Some(object.key),
-                    ..DeletedObject::default()
-                }),
-                Err(error) => errors.push(Error {
-                    code: Some(error.code().as_str().to_owned()),
-                    key: Some(object.key),
-                    ..Error::default()
-                }),
+            match self.0.delete(&bucket, &object.key, object.e_tag.map(ETagCondition::ETag)) {
+                Ok(()) => deleted.push(DeletedObject { key: Some(object.key), ..DeletedObject::default() }),
+                Err(error) => {
+                    errors.push(Error { code: Some(error.code().as_str().to_owned()), key: Some(object.key), ..Error::default() })
+                }
             }
         }
         let is_quiet = delete.quiet.unwrap_or(false);
@@ -250,11 +176,8 @@ impl S3 for Service {
 
     async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> Answer<CopyObjectOutput> {
         let if_none_match = request.headers.get(http::header::IF_NONE_MATCH);
-        let if_none_match =
-            if_none_match.map(|value| ETagCondition::parse_http_header(value.as_bytes()));
-        let if_none_match = if_none_match
-            .transpose()
-            .map_err(|error| s3_error!(error, InvalidArgument))?;
+        let if_none_match = if_none_match.map(|value| ETagCondition::parse_http_header(value.as_bytes()));
+        let if_none_match = if_none_match.transpose().map_err(|error| s3_error!(error, InvalidArgument))?;
         let rules = WriteRules::new(None, if_none_match)?;
         let input = request.input;
         let source = self.copy_source(
@@ -273,10 +196,7 @@ impl S3 for Service {
             ..CopyObjectResult::default()
         };
         self.0.put(&input.bucket, &input.key, copy, &rules)?;
-        Ok(S3Response::new(CopyObjectOutput {
-            copy_object_result: Some(result),
-            ..CopyObjectOutput::default()
-        }))
+        Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() }))
     }
 
     async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> Answer<HeadBucketOutput> {
@@ -284,17 +204,10 @@ impl S3 for Service {
         Ok(S3Response::new(HeadBucketOutput::default()))
     }
 
-    async fn list_objects_v2(
-        &self,
-        request: S3Request<ListObjectsV2Input>,
-    ) -> Answer<ListObjectsV2Output> {
+    async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> Answer<ListObjectsV2Output> {
         let input = request.input;
         let max_keys = input.max_keys.unwrap_or(MAX_PAGE).clamp(0, MAX_PAGE);
-        let resume_after = input
-            .continuation_token
-            .as_deref()
-            .map(from_token)
-            .transpose()?;
+        let resume_after = input.continuation_token.as_deref().map(from_token).transpose()?;
         let question = Question {
             prefix: input.prefix.as_deref().unwrap_or(""),
             delimiter: input.delimiter.as_deref().unwrap_or(""),
@@ -302,9 +215,7 @@ impl S3 for Service {
             resume_after: resume_after.as_deref(),
             max_entries: max_keys as usize,
         };
-        let page = self
-            .0
-            .scan(&input.bucket, |objects| list::page(objects, &question))?;
+        let page = self.0.scan(&input.bucket, |objects| list::page(objects, &question))?;
         Ok(S3Response::new(listing(page, input, max_keys)))
     }
 }
@@ -312,31 +223,19 @@ impl S3 for Service {
 impl Service {
     fn copy_source(&self, source: &CopySource, rules: &ReadRules) -> S3Result<Object> {
         let CopySource::Bucket { bucket, key, .. } = source else {
-            return Err(s3_error!(
-                NotImplemented,
-                "the source of a copy must be bucket/key"
-            ));
+            return Err(s3_error!(NotImplemented, "the source of a copy must be bucket/key"));
         };
         let object = self.0.get(bucket, key)?;
         // Copies know no 304: each failed condition is a 412.
-        object
-            .check_read(rules)
-            .map_err(|_| s3_error!(PreconditionFailed))?;
+        object.check_read(rules).map_err(|_| s3_error!(PreconditionFailed))?;
         Ok(object)
     }
 }
 
 fn listing(page: Page, asked: ListObjectsV2Input, max_keys: i32) -> ListObjectsV2Output {
-    let is_encoded = asked
-        .encoding_type
-        .as_ref()
-        .is_some_and(|kind| kind.as_str() == EncodingType::URL);
+    let is_encoded = asked.encoding_type.as_ref().is_some_and(|kind| kind.as_str() == EncodingType::URL);
     let shown = |text: String| {
-        if is_encoded {
-            percent_encoded(&text)
-        } else {
-            text
-        }
+        if is_encoded { percent_encoded(&text) } else { text }
     };
     ListObjectsV2Output {
         name: Some(asked.bucket),
@@ -349,20 +248,8 @@ fn listing(page: Page, asked: ListObjectsV2Input, max_keys: i32) -> ListObjectsV
         key_count: Some(page.entry_count() as i32),
         is_truncated: Some(page.next.is_some()),
         next_continuation_token: page.next.as_deref().map(to_token),
-        common_prefixes: Some(
-            page.prefixes
-                .into_iter()
-                .map(|prefix| CommonPrefix {
-                    prefix: Some(shown(prefix)),
-                })
-                .collect(),
-        ),
-        contents: Some(
-            page.objects
-                .into_iter()
-                .map(|(key, object)| listed(shown(key), &object))
-                .collect(),
-        ),
+        common_prefixes: Some(page.prefixes.into_iter().map(|prefix| CommonPrefix { prefix: Some(shown(prefix)) }).collect()),
+        contents: Some(page.objects.into_iter().map(|(key, object)| listed(shown(key), &object)).collect()),
         ..ListObjectsV2Output::default()
     }
 }
@@ -387,17 +274,12 @@ fn satisfiable(range: s3s::dto::Range, whole: u64) -> S3Result<Range<u64>> {
 /// The body of an answer: a slice of what is in RAM, or reads of a file off the async threads.
 fn blob(object: &Object, range: Range<u64>) -> StreamingBlob {
     match &object.content {
-        Content::Ram(body) => StreamingBlob::from(Body::from(
-            body.slice(range.start as usize..range.end as usize),
-        )),
+        Content::Ram(body) => StreamingBlob::from(Body::from(body.slice(range.start as usize..range.end as usize))),
         Content::File(path) => StreamingBlob::wrap(file_reads(Arc::clone(path), range)),
     }
 }
 
-fn file_reads(
-    path: Arc<PathBuf>,
-    range: Range<u64>,
-) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Sync {
+fn file_reads(path: Arc<PathBuf>, range: Range<u64>) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Sync {
     stream::try_unfold((None::<Arc<File>>, range), move |(file, rest)| {
         let path = Arc::clone(&path);
         async move {
@@ -422,12 +304,7 @@ async fn collected(body: Option<StreamingBlob>) -> S3Result<Bytes> {
         return Ok(Bytes::new());
     };
     let broken = |error| S3Error::with_source(s3s::S3ErrorCode::IncompleteBody, error);
-    let mut whole = body
-        .next()
-        .await
-        .transpose()
-        .map_err(broken)?
-        .unwrap_or_default();
+    let mut whole = body.next().await.transpose().map_err(broken)?.unwrap_or_default();
     let mut joined = BytesMut::new();
     while let Some(piece) = body.next().await {
         if joined.is_empty() {
@@ -435,11 +312,7 @@ async fn collected(body: Option<StreamingBlob>) -> S3Result<Bytes> {
         }
         joined.extend_from_slice(&piece.map_err(broken)?);
     }
-    Ok(if joined.is_empty() {
-        whole
-    } else {
-        joined.freeze()
-    })
+    Ok(if joined.is_empty() { whole } else { joined.freeze() })
 }
 
 fn to_token(last: &str) -> String {
@@ -448,9 +321,7 @@ fn to_token(last: &str) -> String {
 
 fn from_token(token: &str) -> S3Result<String> {
     let pairs = (0..token.len()).step_by(2).map(|at| token.get(at..at + 2));
-    let bytes: Option<Vec<u8>> = pairs
-        .map(|pair| u8::from_str_radix(pair?, 16).ok())
-        .collect();
+    let bytes: Option<Vec<u8>> = pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
     let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
     text.ok_or_else(|| s3_error!(InvalidArgument, "unknown continuation token"))
 }
@@ -458,9 +329,7 @@ fn from_token(token: &str) -> S3Result<String> {
 /// As S3 does for `encoding-type=url`; the slash stays.
 fn percent_encoded(text: &str) -> String {
     let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-            char::from(byte).to_string()
-        }
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => char::from(byte).to_string(),
         other => format!("%{other:02X}"),
     };
     text.bytes().map(encode).collect()

@@ -63,10 +63,7 @@ impl Object {
     }
 
     pub(super) fn copied_now(self) -> Self {
-        Self {
-            modified: whole_seconds(SystemTime::now()),
-            ..self
-        }
+        Self { modified: whole_seconds(SystemTime::now()), ..self }
     }
 
     /// Reads a range that lies within the object; blocks if the object is a file.
@@ -127,28 +124,17 @@ pub(super) struct WriteRules {
 
 impl WriteRules {
     /// S3 knows only `*` as a write's If-None-Match.
-    pub(super) fn new(
-        if_match: Option<ETagCondition>,
-        if_none_match: Option<ETagCondition>,
-    ) -> S3Result<Self> {
+    pub(super) fn new(if_match: Option<ETagCondition>, if_none_match: Option<ETagCondition>) -> S3Result<Self> {
         match if_none_match {
-            Some(ETagCondition::ETag(_)) => Err(s3_error!(
-                NotImplemented,
-                "If-None-Match of a write must be *"
-            )),
-            other => Ok(Self {
-                if_absent: other.is_some(),
-                if_match,
-            }),
+            Some(ETagCondition::ETag(_)) => Err(s3_error!(NotImplemented, "If-None-Match of a write must be *")),
+            other => Ok(Self { if_absent: other.is_some(), if_match }),
         }
     }
 
     fn check(&self, existing: Option<&Object>) -> S3Result<()> {
         match (existing, &self.if_match) {
             (Some(_), _) if self.if_absent => Err(s3_error!(PreconditionFailed)),
-            (Some(object), Some(condition)) if !object.has_tag(condition) => {
-                Err(s3_error!(PreconditionFailed))
-            }
+            (Some(object), Some(condition)) if !object.has_tag(condition) => Err(s3_error!(PreconditionFailed)),
             (None, Some(_)) => Err(s3_error!(NoSuchKey)),
             _ => Ok(()),
         }
@@ -178,16 +164,11 @@ struct Shelves {
 
 impl Shelves {
     fn bucket(&mut self, name: &str) -> S3Result<&mut BTreeMap<String, Object>> {
-        self.buckets
-            .get_mut(name)
-            .ok_or_else(|| s3_error!(NoSuchBucket))
+        self.buckets.get_mut(name).ok_or_else(|| s3_error!(NoSuchBucket))
     }
 
     fn upload(&mut self, bucket: &str, key: &str, id: &str) -> S3Result<&mut Upload> {
-        let found = self
-            .uploads
-            .get_mut(id)
-            .filter(|upload| upload.bucket == bucket && upload.key == key);
+        let found = self.uploads.get_mut(id).filter(|upload| upload.bucket == bucket && upload.key == key);
         found.ok_or_else(|| s3_error!(NoSuchUpload))
     }
 }
@@ -202,10 +183,7 @@ impl Store {
     }
 
     pub(super) fn create_bucket(&self, name: &str) {
-        assert!(
-            s3s::path::check_bucket_name(name),
-            "{name:?} is no valid bucket name (3 to 63 of a-z 0-9 . -)"
-        );
+        assert!(s3s::path::check_bucket_name(name), "{name:?} is no valid bucket name (3 to 63 of a-z 0-9 . -)");
         self.shelves().buckets.entry(name.to_owned()).or_default();
     }
 
@@ -213,10 +191,7 @@ impl Store {
         let mut objects = BTreeMap::new();
         collect_files(dir, "", &mut objects)?;
         self.create_bucket(bucket);
-        self.shelves()
-            .bucket(bucket)
-            .map_err(io::Error::other)?
-            .extend(objects);
+        self.shelves().bucket(bucket).map_err(io::Error::other)?.extend(objects);
         Ok(())
     }
 
@@ -239,20 +214,10 @@ impl Store {
     }
 
     pub(super) fn get(&self, bucket: &str, key: &str) -> S3Result<Object> {
-        self.shelves()
-            .bucket(bucket)?
-            .get(key)
-            .cloned()
-            .ok_or_else(|| s3_error!(NoSuchKey))
+        self.shelves().bucket(bucket)?.get(key).cloned().ok_or_else(|| s3_error!(NoSuchKey))
     }
 
-    pub(super) fn put(
-        &self,
-        bucket: &str,
-        key: &str,
-        object: Object,
-        rules: &WriteRules,
-    ) -> S3Result<()> {
+    pub(super) fn put(&self, bucket: &str, key: &str, object: Object, rules: &WriteRules) -> S3Result<()> {
         let mut shelves = self.shelves();
         let objects = shelves.bucket(bucket)?;
         rules.check(objects.get(key))?;
@@ -261,38 +226,22 @@ impl Store {
     }
 
     /// Deleting what is not there succeeds, unless a condition asks for it.
-    pub(super) fn delete(
-        &self,
-        bucket: &str,
-        key: &str,
-        if_match: Option<ETagCondition>,
-    ) -> S3Result<()> {
+    pub(super) fn delete(&self, bucket: &str, key: &str, if_match: Option<ETagCondition>) -> S3Result<()> {
         let mut shelves = self.shelves();
         let objects = shelves.bucket(bucket)?;
-        WriteRules {
-            if_absent: false,
-            if_match,
-        }
-        .check(objects.get(key))?;
+        WriteRules { if_absent: false, if_match }.check(objects.get(key))?;
         objects.remove(key);
         Ok(())
     }
 
     /// Runs `read` over a bucket's objects in key order.
-    pub(super) fn scan<T>(
-        &self,
-        bucket: &str,
-        read: impl FnOnce(&BTreeMap<String, Object>) -> T,
-    ) -> S3Result<T> {
+    pub(super) fn scan<T>(&self, bucket: &str, read: impl FnOnce(&BTreeMap<String, Object>) -> T) -> S3Result<T> {
         self.shelves().bucket(bucket).map(|objects| read(objects))
     }
 
     pub(super) fn open_uploads(&self, bucket: &str) -> Vec<String> {
         let shelves = self.shelves();
-        let of_bucket = shelves
-            .uploads
-            .values()
-            .filter(|upload| upload.bucket == bucket);
+        let of_bucket = shelves.uploads.values().filter(|upload| upload.bucket == bucket);
         let mut keys: Vec<String> = of_bucket.map(|upload| upload.key.clone()).collect();
         keys.sort();
         keys
@@ -310,36 +259,17 @@ impl Store {
         shelves.uploads_begun += 1;
         let id = format!("upload-{}", shelves.uploads_begun);
         let (bucket, key) = (bucket.to_owned(), key.to_owned());
-        let upload = Upload {
-            bucket,
-            key,
-            content_type,
-            metadata,
-            parts: BTreeMap::new(),
-        };
+        let upload = Upload { bucket, key, content_type, metadata, parts: BTreeMap::new() };
         shelves.uploads.insert(id.clone(), upload);
         Ok(id)
     }
 
-    pub(super) fn add_part(
-        &self,
-        bucket: &str,
-        key: &str,
-        id: &str,
-        number: i32,
-        body: Bytes,
-    ) -> S3Result<String> {
+    pub(super) fn add_part(&self, bucket: &str, key: &str, id: &str, number: i32, body: Bytes) -> S3Result<String> {
         if !(1..=10_000).contains(&number) {
-            return Err(s3_error!(
-                InvalidArgument,
-                "part number must be between 1 and 10000"
-            ));
+            return Err(s3_error!(InvalidArgument, "part number must be between 1 and 10000"));
         }
         let md5 = Md5::checksum(&body);
-        self.shelves()
-            .upload(bucket, key, id)?
-            .parts
-            .insert(number, Part { md5, body });
+        self.shelves().upload(bucket, key, id)?.parts.insert(number, Part { md5, body });
         Ok(hex(&md5))
     }
 
@@ -382,13 +312,7 @@ impl Store {
         Ok(etag)
     }
 
-    fn named_parts(
-        &self,
-        bucket: &str,
-        key: &str,
-        id: &str,
-        named: &[(i32, Option<ETag>)],
-    ) -> S3Result<Vec<Part>> {
+    fn named_parts(&self, bucket: &str, key: &str, id: &str, named: &[(i32, Option<ETag>)]) -> S3Result<Vec<Part>> {
         if named.is_empty() {
             return Err(s3_error!(MalformedXML));
         }
@@ -401,16 +325,12 @@ impl Store {
             .iter()
             .map(|(number, tag)| {
                 let part = parts.get(number)?;
-                tag.as_ref()
-                    .is_none_or(|tag| tag.value() == hex(&part.md5))
-                    .then(|| part.clone())
+                tag.as_ref().is_none_or(|tag| tag.value() == hex(&part.md5)).then(|| part.clone())
             })
             .collect();
         let found = found.ok_or_else(|| s3_error!(InvalidPart))?;
         match found.split_last() {
-            Some((_, rest)) if rest.iter().any(|part| part.body.len() < MIN_PART_BYTES) => {
-                Err(s3_error!(EntityTooSmall))
-            }
+            Some((_, rest)) if rest.iter().any(|part| part.body.len() < MIN_PART_BYTES) => Err(s3_error!(EntityTooSmall)),
             _ => Ok(found),
         }
     }
@@ -425,11 +345,7 @@ fn whole_seconds(time: SystemTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
-fn collect_files(
-    dir: &Path,
-    prefix: &str,
-    objects: &mut BTreeMap<String, Object>,
-) -> io::Result<()> {
+fn collect_files(dir: &Path, prefix: &str, objects: &mut BTreeMap<String, Object>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {

@@ -2,12 +2,11 @@
 
 use arrow::array::RecordBatchReader;
 use tpchgen::generators::{
-    CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator,
-    PartSuppGenerator, RegionGenerator, SupplierGenerator,
+    CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator, PartSuppGenerator, RegionGenerator,
+    SupplierGenerator,
 };
 use tpchgen_arrow::{
-    CustomerArrow, LineItemArrow, NationArrow, OrderArrow, PartArrow, PartSuppArrow, RegionArrow,
-    SupplierArrow,
+    CustomerArrow, LineItemArrow, NationArrow, OrderArrow, PartArrow, PartSuppArrow, RegionArrow, SupplierArrow,
 };
 
 /// Rows the generator hands over at once.
@@ -77,11 +76,7 @@ impl Table {
             Self::Supplier => (1.0, 1.0, 0.63e6),
             Self::Nation | Self::Region => return None,
         };
-        Some(Cut {
-            at_least,
-            at_scale_one,
-            bytes_at_scale_one,
-        })
+        Some(Cut { at_least, at_scale_one, bytes_at_scale_one })
     }
 
     /// Files at `scale`; never more than rows.
@@ -113,29 +108,20 @@ impl Table {
         // At most some 30,000 parts at the largest scale.
         let (part, parts) = (part as i32 + 1, parts as i32);
         match self {
-            Self::Lineitem => Box::new(
-                LineItemArrow::new(LineItemGenerator::new(scale, part, parts))
-                    .with_batch_size(BATCH_ROWS),
-            ),
-            Self::Orders => Box::new(
-                OrderArrow::new(OrderGenerator::new(scale, part, parts))
-                    .with_batch_size(BATCH_ROWS),
-            ),
-            Self::Partsupp => Box::new(
-                PartSuppArrow::new(PartSuppGenerator::new(scale, part, parts))
-                    .with_batch_size(BATCH_ROWS),
-            ),
-            Self::Customer => Box::new(
-                CustomerArrow::new(CustomerGenerator::new(scale, part, parts))
-                    .with_batch_size(BATCH_ROWS),
-            ),
-            Self::Part => Box::new(
-                PartArrow::new(PartGenerator::new(scale, part, parts)).with_batch_size(BATCH_ROWS),
-            ),
-            Self::Supplier => Box::new(
-                SupplierArrow::new(SupplierGenerator::new(scale, part, parts))
-                    .with_batch_size(BATCH_ROWS),
-            ),
+            Self::Lineitem => {
+                Box::new(LineItemArrow::new(LineItemGenerator::new(scale, part, parts)).with_batch_size(BATCH_ROWS))
+            }
+            Self::Orders => Box::new(OrderArrow::new(OrderGenerator::new(scale, part, parts)).with_batch_size(BATCH_ROWS)),
+            Self::Partsupp => {
+                Box::new(PartSuppArrow::new(PartSuppGenerator::new(scale, part, parts)).with_batch_size(BATCH_ROWS))
+            }
+            Self::Customer => {
+                Box::new(CustomerArrow::new(CustomerGenerator::new(scale, part, parts)).with_batch_size(BATCH_ROWS))
+            }
+            Self::Part => Box::new(PartArrow::new(PartGenerator::new(scale, part, parts)).with_batch_size(BATCH_ROWS)),
+            Self::Supplier => {
+                Box::new(SupplierArrow::new(SupplierGenerator::new(scale, part, parts)).with_batch_size(BATCH_ROWS))
+            }
             Self::Nation => Box::new(NationArrow::new(NationGenerator::new(scale, part, parts))),
             Self::Region => Box::new(RegionArrow::new(RegionGenerator::new(scale, part, parts))),
         }
