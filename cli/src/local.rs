@@ -18,10 +18,11 @@ use worker::{InProcessInvoker, Worker};
 pub(crate) struct Local {
     pub(crate) coordinator: Arc<Coordinator>,
     pub(crate) tables: Arc<Tables>,
-    /// As given: without the exchange that was chosen here.
+    /// As given: without the folders that were made here.
     pub(crate) settings: Settings,
-    /// The default exchange: gone with everything in it when this is dropped.
-    _exchange: Option<TempDir>,
+    /// Spilled rows and the default exchange: gone with everything in it when this is dropped, even if a query that
+    /// was given up on is still writing.
+    _scratch: TempDir,
 }
 
 impl Local {
@@ -32,34 +33,29 @@ impl Local {
     pub(crate) fn new(settings: Settings, tables: Tables) -> Result<Self, Failure> {
         let unusable = |error: engine::Error| Failure::Usage(error.message);
         let storage = Storage::new(&settings.s3).map_err(unusable)?;
-        let shared = SharedRuntime::new(&settings).map_err(unusable)?;
-        let mut own = settings.clone();
-        let mut folder = None;
+        let scratch = scratch_folder(settings.temp_dir.as_deref())?;
+        let mut own = Settings { temp_dir: Some(scratch.path().to_owned()), ..settings.clone() };
+        let shared = SharedRuntime::new(&own).map_err(unusable)?;
         let mut invoker: Option<Arc<dyn Invoker>> = None;
         if own.workers > 0 {
-            own.exchange_url = Some(match &own.exchange_url {
-                Some(location) => exchange_location(location)?,
-                None => {
-                    let made = exchange_folder(own.temp_dir.as_deref())?;
-                    folder_url(folder.insert(made).path())?
-                }
-            });
+            let exchange = own.exchange_url.unwrap_or_else(|| scratch.path().display().to_string());
+            own.exchange_url = Some(exchange_location(&exchange)?);
             let worker = Worker::new(&own, Arc::clone(&storage), shared.clone());
             invoker = Some(Arc::new(InProcessInvoker::new(worker)));
         }
         let coordinator = Coordinator::new(own, storage, shared, invoker).map_err(unusable)?;
-        Ok(Self { coordinator: Arc::new(coordinator), tables: Arc::new(tables), settings, _exchange: folder })
+        Ok(Self { coordinator: Arc::new(coordinator), tables: Arc::new(tables), settings, _scratch: scratch })
     }
 }
 
-fn exchange_folder(parent: Option<&Path>) -> Result<TempDir, Failure> {
+fn scratch_folder(parent: Option<&Path>) -> Result<TempDir, Failure> {
     let mut builder = tempfile::Builder::new();
-    let builder = builder.prefix("owlet-exchange-");
+    let builder = builder.prefix("owlet-");
     let made = match parent {
         Some(parent) => builder.tempdir_in(parent),
         None => builder.tempdir(),
     };
-    made.map_err(|e| Failure::Usage(format!("cannot make a temporary folder for the exchange (see --temp-dir): {e}")))
+    made.map_err(|e| Failure::Usage(format!("cannot make a folder for temporary files (see --temp-dir): {e}")))
 }
 
 /// A URL as it is; a path as the URL of that folder, which is made.

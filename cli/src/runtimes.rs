@@ -17,6 +17,8 @@ use tokio::task::JoinError;
 const STOP_TIME: Duration = Duration::from_secs(5);
 /// Time over its limit after which a query counts as one that does not keep the limit itself.
 const LIMIT_SLACK: Duration = Duration::from_secs(1);
+/// Time for query threads to drop what they hold when the process ends.
+const END_TIME: Duration = Duration::from_millis(500);
 /// Pause between looks at the clock and the progress.
 const PULSE: Duration = Duration::from_millis(100);
 
@@ -129,10 +131,10 @@ impl Runtimes {
 }
 
 impl Drop for Runtimes {
-    /// Does not wait for query threads: one of them may be what the user gave up on.
+    /// Waits for query threads, but not long: one of them may be what the user gave up on.
     fn drop(&mut self) {
         if let Some(queries) = self.queries.take() {
-            queries.shutdown_background();
+            queries.shutdown_timeout(END_TIME);
         }
     }
 }

@@ -193,7 +193,7 @@ fn describe(plan: &Arc<dyn ExecutionPlan>) -> String {
 fn shorten(text: &str, files: Option<usize>) -> String {
     let Some(start) = text.find("file_groups={") else { return text.to_string() };
     let Some(length) = text[start..].find("]]}") else { return text.to_string() };
-    let count = files.map_or_else(|| text[start..start + length].matches(", ").count() + 1, |files| files);
+    let count = files.unwrap_or_else(|| text[start..start + length].matches(", ").count() + 1);
     format!("{}files={count}{}", &text[..start], &text[start + length + 3..])
 }
 

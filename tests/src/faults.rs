@@ -19,13 +19,16 @@ pub enum Fault {
     Delay,
 }
 
+/// Queries and stages.
+type Fired = BTreeSet<(Vec<u8>, u32)>;
+
 /// An invoker with one kind of fault in every stage.
 #[derive(Debug)]
 pub struct FaultyInvoker {
     inner: Arc<dyn Invoker>,
     fault: Fault,
     /// Stages (with the query) whose fault has fired.
-    fired: Arc<Mutex<BTreeSet<(Vec<u8>, u32)>>>,
+    fired: Arc<Mutex<Fired>>,
 }
 
 impl FaultyInvoker {

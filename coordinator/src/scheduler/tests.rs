@@ -203,6 +203,7 @@ impl World {
 }
 
 /// Runs one seed to its end, checks the invariants at each step, and returns the trace.
+#[expect(clippy::too_many_lines, reason = "one world from its seed to its end, with the checks in place")]
 fn simulate(seed: u64) -> Result<Vec<String>, String> {
     let mut random = Random(seed);
     let graph = random_graph(&mut random);
