@@ -10,6 +10,7 @@ use sql::Tables;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 use url::Url;
 use worker::{InProcessInvoker, Worker};
 
@@ -26,16 +27,16 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// Coordinator and workers with `settings`.
+    /// Coordinator and workers with `settings`, which execute plans on `compute`.
     ///
     /// # Errors
     /// [`Failure::Usage`] for settings that cannot be used.
-    pub(crate) fn new(settings: Settings, tables: Tables) -> Result<Self, Failure> {
+    pub(crate) fn new(settings: Settings, tables: Tables, compute: &Handle) -> Result<Self, Failure> {
         let unusable = |error: engine::Error| Failure::Usage(error.message);
         let storage = Storage::new(&settings.s3).map_err(unusable)?;
         let scratch = scratch_folder(settings.temp_dir.as_deref())?;
         let mut own = Settings { temp_dir: Some(scratch.path().to_owned()), ..settings.clone() };
-        let shared = SharedRuntime::new(&own).map_err(unusable)?;
+        let shared = SharedRuntime::new(&own).map_err(unusable)?.with_compute(compute.clone());
         let mut invoker: Option<Arc<dyn Invoker>> = None;
         if own.workers > 0 {
             let exchange = own.exchange_url.unwrap_or_else(|| scratch.path().display().to_string());

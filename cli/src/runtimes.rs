@@ -1,6 +1,7 @@
-//! Two runtimes: one whose threads run queries, and one on the calling thread that watches over them.
+//! Three runtimes: one coordinates queries, one executes plans, and one on the calling thread watches over them.
 //!
-//! A query thread may be busy for seconds without a pause, so Ctrl-C and the time limit must not depend on it.
+//! A thread that executes may be busy for seconds without a pause, so nothing else may depend on it: not Ctrl-C, not the
+//! time limit, not the scheduler, not the removal of what a query left.
 
 use crate::failure::Failure;
 use crate::progress::ProgressLine;
@@ -26,8 +27,10 @@ const PULSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Runtimes {
     watcher: Runtime,
-    /// Only absent while it is dropped.
+    /// Coordinates queries. Only absent while it is dropped.
     queries: Option<Runtime>,
+    /// Executes plans. Only absent while it is dropped.
+    compute: Option<Runtime>,
 }
 
 /// Why a query was told to stop.
@@ -38,7 +41,7 @@ enum Cause {
 }
 
 impl Runtimes {
-    /// Starts the query threads, one per CPU.
+    /// Starts a thread that coordinates, and one per CPU that executes.
     ///
     /// # Errors
     /// When the system gives no threads.
@@ -47,14 +50,13 @@ impl Runtimes {
             |e: std::io::Error| Failure::Query(Error::new(ErrorKind::LimitExceeded, format!("cannot start threads: {e}")));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let watcher = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let queries = Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("owlet-query")
-            .thread_stack_size(STACK_BYTES)
-            .enable_all()
-            .build()
-            .map_err(failed)?;
-        Ok(Self { watcher, queries: Some(queries) })
+        let pool = |threads: usize, name: &str| {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(threads).thread_name(name).thread_stack_size(STACK_BYTES).enable_all();
+            builder.build().map_err(failed)
+        };
+        let (queries, compute) = (pool(1, "owlet-query")?, pool(threads, "owlet-compute")?);
+        Ok(Self { watcher, queries: Some(queries), compute: Some(compute) })
     }
 
     /// Where queries run.
@@ -65,6 +67,17 @@ impl Runtimes {
         match &self.queries {
             Some(runtime) => Ok(runtime.handle()),
             None => Err(Failure::Query(Error::internal("the query threads have ended"))),
+        }
+    }
+
+    /// Where plans are executed; its threads may be busy for seconds without a pause.
+    ///
+    /// # Errors
+    /// Never while this exists.
+    pub(crate) fn compute(&self) -> Result<&Handle, Failure> {
+        match &self.compute {
+            Some(runtime) => Ok(runtime.handle()),
+            None => Err(Failure::Query(Error::internal("the compute threads have ended"))),
         }
     }
 
@@ -133,8 +146,8 @@ impl Runtimes {
 impl Drop for Runtimes {
     /// Waits for query threads, but not long: one of them may be what the user gave up on.
     fn drop(&mut self) {
-        if let Some(queries) = self.queries.take() {
-            queries.shutdown_timeout(END_TIME);
+        for runtime in [self.queries.take(), self.compute.take()].into_iter().flatten() {
+            runtime.shutdown_timeout(END_TIME);
         }
     }
 }

@@ -42,7 +42,7 @@ impl Session {
     /// [`Failure::Usage`] for settings that cannot be used.
     pub(crate) fn new(settings: Settings, tables: Tables, reports: Reports) -> Result<Self, Failure> {
         let runtimes = Runtimes::new()?;
-        let local = Local::new(settings, tables)?;
+        let local = Local::new(settings, tables, runtimes.compute()?)?;
         Ok(Self { runtimes, local, reports })
     }
 
@@ -73,7 +73,7 @@ impl Session {
     pub(crate) fn set_workers(&mut self, workers: usize) -> Result<(), Failure> {
         let settings = Settings { workers, ..self.local.settings.clone() };
         settings.validate().map_err(|e| Failure::Usage(e.message))?;
-        self.local = Local::new(settings, Tables::clone(&self.local.tables))?;
+        self.local = Local::new(settings, Tables::clone(&self.local.tables), self.runtimes.compute()?)?;
         Ok(())
     }
 

@@ -22,6 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const COLUMN: &str = "Query Plan";
+/// Longer operators are cut: a dynamic filter may print thousands of values.
+const MAX_NODE_CHARS: usize = 400;
 /// What one vCPU scans in a second, in compressed bytes of projected columns: TPC-H Q1, the slowest scan of the 22
 /// queries at scale 1 on DataFusion 55, did 57 MB/s and Q6 149 MB/s on one core.
 const SCAN_BYTES_PER_VCPU_SECOND: u64 = 57_000_000;
@@ -155,7 +157,7 @@ fn draw_inputs(
             ExchangeKind::Broadcast => input.partitions as usize,
             _ => stage.plan.output_partitioning().partition_count(),
         };
-        let header = format!("Stage {}: {} tasks, {partitions} output partitions each, {kind}", stage.id, stage.tasks);
+        let header = format!("Stage {}: tasks={}, output partitions={partitions}, {kind}", stage.id, stage.tasks);
         let (header, nodes_of_stage) = nodes(stage.id, header);
         draw_box(lines, depth, &header, &nodes_of_stage);
         draw_inputs(lines, graph, &stage.inputs, depth + 1, nodes);
@@ -191,10 +193,18 @@ fn describe(plan: &Arc<dyn ExecutionPlan>) -> String {
 
 /// Replaces the list of files by their number.
 fn shorten(text: &str, files: Option<usize>) -> String {
-    let Some(start) = text.find("file_groups={") else { return text.to_string() };
-    let Some(length) = text[start..].find("]]}") else { return text.to_string() };
-    let count = files.unwrap_or_else(|| text[start..start + length].matches(", ").count() + 1);
-    format!("{}files={count}{}", &text[..start], &text[start + length + 3..])
+    let start = text.find("file_groups={");
+    let counted = match start.and_then(|start| Some((start, text[start..].find("]]}")?))) {
+        Some((start, length)) => {
+            let count = files.unwrap_or_else(|| text[start..start + length].matches(", ").count() + 1);
+            format!("{}files={count}{}", &text[..start], &text[start + length + 3..])
+        }
+        None => text.to_string(),
+    };
+    match counted.char_indices().nth(MAX_NODE_CHARS) {
+        Some((end, _)) => format!("{}…", &counted[..end]),
+        None => counted,
+    }
 }
 
 /// Operators summed over tasks; all tasks of a stage have the same operators.

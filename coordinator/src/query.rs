@@ -10,10 +10,11 @@ use crate::receipt::{Receipt, Usage};
 use crate::rows::Rows;
 use crate::subquery::{SubqueryValues, next_subquery, scalar_value};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use engine::clock::{Stopwatch, random_uuid};
 use engine::exchange::{Exchange, ExchangeReader};
@@ -28,10 +29,15 @@ use engine::task::Invoker;
 use engine::{Error, ErrorKind, Result};
 use sql::statement::StatementKind;
 use sql::{Limits, Statement, Tables};
+use futures::StreamExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+/// Batches that a plan may be ahead of their reader.
+const ROWS_AHEAD: usize = 4;
 
 /// Runs queries with one set of settings.
 #[derive(Debug)]
@@ -134,6 +140,7 @@ impl Coordinator {
             settings: Arc::clone(&self.settings),
             invoker: self.invoker.clone(),
             planner: Arc::new(Planner::new(&self.settings, &runtime)?),
+            compute: self.shared.compute(),
             runtime,
             exchange,
             pins,
@@ -176,6 +183,7 @@ struct Query {
     settings: Arc<Settings>,
     invoker: Option<Arc<dyn Invoker>>,
     planner: Arc<Planner>,
+    compute: Handle,
     runtime: Arc<RuntimeEnv>,
     exchange: Option<Exchange>,
     pins: Pins,
@@ -247,7 +255,7 @@ impl Query {
         match self.plan(logical).await? {
             Planned::Local { plan, reason } => {
                 self.local_reason = reason;
-                let stream = execute_stream(Arc::clone(&plan), self.planner.local.task_ctx())?;
+                let stream = execute_on(&self.compute, Arc::clone(&plan), self.planner.local.task_ctx());
                 Ok(Opened { stream, head: plan, graph: None, metrics: StageMetrics::new() })
             }
             Planned::Stages(graph) => self.execute_stages(graph, collect_metrics).await,
@@ -286,7 +294,7 @@ impl Query {
         let config = with_exchange(state.config().clone(), reader, 0, 1);
         let context = SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime)).task_ctx();
         let head = graph.head_plan()?;
-        let stream = execute_stream(Arc::clone(&head), context)?;
+        let stream = execute_on(&self.compute, Arc::clone(&head), context);
         Ok(Opened { stream, head, graph: Some(graph), metrics: completed.metrics })
     }
 
@@ -339,6 +347,26 @@ impl Query {
             ..usage.receipt(&self.settings, &source, &exchange, self.watch.elapsed())
         }
     }
+}
+
+/// Executes `plan` on the threads of `compute`; the rows come through a short channel, so that whoever reads them can
+/// stop at any time, whatever the plan's operators do.
+fn execute_on(compute: &Handle, plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+    let mut rows = RecordBatchReceiverStreamBuilder::new(plan.schema(), ROWS_AHEAD);
+    let sender = rows.tx();
+    rows.spawn_on(
+        async move {
+            let mut stream = execute_stream(plan, context)?;
+            while let Some(batch) = stream.next().await {
+                if sender.send(batch).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        },
+        compute,
+    );
+    rows.build()
 }
 
 /// Rows of text as a stream of one batch.

@@ -71,5 +71,5 @@ impl Rows {
 
 pub(crate) fn too_long(limit: Duration) -> Error {
     let limit = limit.as_secs_f64();
-    Error::new(ErrorKind::LimitExceeded, format!("the query ran longer than its limit of {limit:.0} s (--timeout)"))
+    Error::new(ErrorKind::LimitExceeded, format!("the query ran longer than its limit of {limit} s (--timeout)"))
 }

@@ -142,7 +142,7 @@ impl Scheduler {
         if !self.ended && now >= self.bounds.deadline {
             let limit = self.bounds.deadline.as_secs_f64();
             let error =
-                Error::new(ErrorKind::LimitExceeded, format!("the query ran longer than its limit of {limit:.0} s (--timeout)"));
+                Error::new(ErrorKind::LimitExceeded, format!("the query ran longer than its limit of {limit} s (--timeout)"));
             self.fail(error, &mut actions);
         }
         if !self.ended {

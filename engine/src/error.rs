@@ -152,6 +152,13 @@ impl From<object_store::Error> for Error {
             | object_store::Error::NotImplemented { .. }
             | object_store::Error::UnknownConfigurationKey { .. } => ErrorKind::InvalidQuery,
             object_store::Error::AlreadyExists { .. } | object_store::Error::NotModified { .. } => ErrorKind::Internal,
+            // The address of the metadata service: the last place where credentials are looked for.
+            _ if text.contains("169.254.169.254") => {
+                return Error::new(
+                    ErrorKind::AccessDenied,
+                    "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile's variables",
+                );
+            }
             _ if text.contains("503") || text.contains("429") || text.contains("SlowDown") => ErrorKind::Throttled,
             _ => ErrorKind::Unavailable,
         };
@@ -188,9 +195,15 @@ impl From<DataFusionError> for Error {
     }
 }
 
+/// What DataFusion's message of a full temporary folder names, whichever error type it is wrapped in.
+const TEMP_QUOTA_OPTION: &str = "max_temp_directory_size";
+
 fn from_datafusion(error: &DataFusionError) -> Error {
     use datafusion::arrow::error::ArrowError;
     let text = || error.strip_backtrace();
+    if text().contains(TEMP_QUOTA_OPTION) {
+        return out_of_memory("its temporary files reached their quota");
+    }
     match error {
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => from_datafusion(inner),
         DataFusionError::Shared(inner) => from_datafusion(inner),
@@ -241,7 +254,7 @@ fn clean(message: &str) -> String {
 }
 
 fn out_of_memory(message: &str) -> Error {
-    let setting = if message.contains("max_temp_directory_size") || message.contains("disk") {
+    let setting = if message.contains("quota") || message.contains("disk") {
         "raise --temp-quota or free space for temporary files"
     } else {
         "raise --memory, or use more workers with smaller --split-bytes"

@@ -55,6 +55,9 @@ async fn register(context: &SessionContext, tables: &Tables, statement: &Stateme
 }
 
 async fn open_as(context: &SessionContext, name: &str, location: &str) -> Result<()> {
+    if context.table_exist(TableReference::bare(name)).map_err(Error::from)? {
+        return Ok(());
+    }
     let table = open(&context.state(), location).await?;
     context.register_table(TableReference::bare(name), table).map_err(Error::from)?;
     Ok(())

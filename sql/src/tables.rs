@@ -88,7 +88,9 @@ pub async fn open(session: &dyn Session, location: &str) -> Result<Arc<ListingTa
     let files = list(session, &url, store.as_ref(), location).await?;
     let (format, ending) = common_format(&files, location)?;
     let partitions = partition_columns(&url, &files);
-    let schema = infer_schema(session, &store, &files, &format).await?;
+    // Paths in a store have no leading slash.
+    let root = url.object_store().as_str().replace("file://", "");
+    let schema = infer_schema(session, &store, &files, &format, &root).await?;
     let schema = without_columns(&schema, &partitions);
     let options = ListingOptions::new(format.reader()).with_file_extension(ending).with_table_partition_cols(partitions);
     let config = ListingTableConfig::new(url).with_listing_options(options).with_schema(schema);
@@ -113,8 +115,13 @@ async fn list(session: &dyn Session, url: &ListingTableUrl, store: &dyn ObjectSt
         error if error.kind == ErrorKind::NotFound => missing(),
         error => error.context(format!("listing '{location}'")),
     })?;
+    let found = files.len();
     let files: Vec<_> = files.into_iter().filter(|meta| meta.size > 0).collect();
-    if files.is_empty() { Err(missing()) } else { Ok(files) }
+    match (files.is_empty(), found) {
+        (false, _) => Ok(files),
+        (true, 0) => Err(missing()),
+        (true, _) => Err(Error::new(ErrorKind::NotFound, format!("every file at '{location}' is empty (0 bytes)"))),
+    }
 }
 
 /// The one format of all files with a known ending; without any, Parquet, as Hive tables have no endings.
@@ -146,6 +153,7 @@ async fn infer_schema(
     store: &Arc<dyn ObjectStore>,
     files: &[ObjectMeta],
     format: &DataFormat,
+    root: &str,
 ) -> Result<SchemaRef> {
     let reader = format.reader();
     let sample = if format.is_self_describing() { files.len() } else { files.len().min(SAMPLED_FILES) };
@@ -157,7 +165,7 @@ async fn infer_schema(
             let reader = Arc::clone(&reader);
             async move {
                 let schema = reader.infer_schema(session, store, std::slice::from_ref(&meta)).await;
-                let schema = schema.map_err(|e| unreadable(e, &meta))?;
+                let schema = schema.map_err(|e| unreadable(e, &meta, root))?;
                 Ok::<_, Error>((meta, schema))
             }
         })
@@ -170,13 +178,13 @@ async fn infer_schema(
     Ok(merged.finish())
 }
 
-fn unreadable(error: DataFusionError, meta: &ObjectMeta) -> Error {
+fn unreadable(error: DataFusionError, meta: &ObjectMeta, root: &str) -> Error {
     let error = Error::from(error);
     let kind = match error.kind {
         ErrorKind::InvalidQuery | ErrorKind::Internal => ErrorKind::Corrupt,
         kind => kind,
     };
-    Error::new(kind, format!("file '{}' ({} bytes): {}", meta.location, meta.size, error.message))
+    Error::new(kind, format!("file '{root}{}' ({} bytes): {}", meta.location, meta.size, error.message))
 }
 
 /// The union of the columns of many files, by name, in order of first appearance; all may be NULL.

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 const SETTLE_POLL: Duration = Duration::from_millis(5);
 
-/// Runs each attempt as a task of the current runtime; dropping an invocation aborts it.
+/// Runs each attempt as a task of the worker's runtime; dropping an invocation aborts it.
 #[derive(Debug)]
 pub struct InProcessInvoker {
     worker: Arc<Worker>,
@@ -51,8 +51,7 @@ impl Invoker for InProcessInvoker {
         let worker = Arc::clone(&self.worker);
         self.running.fetch_add(1, Ordering::SeqCst);
         let running = Running(Arc::clone(&self.running));
-        #[expect(clippy::disallowed_methods, reason = "the handle is aborted when the invocation is dropped")]
-        let mut attempt = AbortOnDrop(tokio::spawn(async move {
+        let mut attempt = AbortOnDrop(self.worker.compute().spawn(async move {
             let _running = running;
             run_task(&worker, &request).await
         }));

@@ -32,6 +32,11 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Where attempts run.
+    pub(crate) fn compute(&self) -> tokio::runtime::Handle {
+        self.shared.compute()
+    }
+
     /// A worker with the limits of `settings`, over `storage` and `shared`.
     pub fn new(settings: &Settings, storage: Arc<Storage>, shared: SharedRuntime) -> Self {
         Self {
