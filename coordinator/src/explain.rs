@@ -5,17 +5,16 @@ use crate::graph::{ExchangeKind, Input, StageGraph};
 use crate::plan::Planned;
 use crate::query::text_stream;
 use crate::receipt::Receipt;
+use crate::subquery::map_subqueries;
 use crate::verify::file_scan;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::exec_err;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, ScalarUDF, Volatility, create_udf};
+use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, displayable};
 use datafusion_distributed::{DistributedLeafExec, NetworkBoundaryExt};
 use engine::Result;
-use engine::cost::{LambdaUse, S3Use, US_EAST_1_ARM64};
+use engine::cost::{LambdaUse, MB_PER_VCPU, S3Use, US_EAST_1_ARM64};
 use engine::settings::Settings;
 use engine::task::OperatorMetrics;
 use std::sync::Arc;
@@ -28,26 +27,15 @@ const MAX_NODE_CHARS: usize = 400;
 /// queries at scale 1 on DataFusion 55, did 57 MB/s and Q6 149 MB/s on one core.
 const SCAN_BYTES_PER_VCPU_SECOND: u64 = 57_000_000;
 
-/// `logical` with each uncorrelated scalar subquery as an opaque value, so that it can be planned without running them.
-pub(crate) fn without_subqueries(logical: LogicalPlan) -> Result<LogicalPlan> {
+/// `logical` with each uncorrelated scalar subquery as an opaque value, so that it can be planned without running them,
+/// and whether there were any.
+pub(crate) fn without_subqueries(logical: LogicalPlan) -> Result<(LogicalPlan, bool)> {
     let mut number = 0;
-    let rewritten = logical.transform_up_with_subqueries(|node| {
-        let names = NamePreserver::new(&node);
-        let node = node.map_expressions(|expression| {
-            let name = names.save(&expression);
-            let rewritten = expression.transform_up(|expression| match &expression {
-                Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() => {
-                    number += 1;
-                    let kind = subquery.subquery.schema().field(0).data_type().clone();
-                    Ok(Transformed::yes(opaque(number, kind).call(vec![])))
-                }
-                _ => Ok(Transformed::no(expression)),
-            })?;
-            Ok(rewritten.update_data(|expression| name.restore(expression)))
-        })?;
-        node.map_data(|node| node.recompute_schema())
+    let rewritten = map_subqueries(logical, |subquery| {
+        number += 1;
+        Some(opaque(number, subquery.schema().field(0).data_type().clone()).call(vec![]))
     })?;
-    Ok(rewritten.data)
+    Ok((rewritten, number > 0))
 }
 
 fn opaque(number: usize, kind: DataType) -> ScalarUDF {
@@ -64,6 +52,8 @@ pub(crate) fn estimate(planned: &Planned, settings: &Settings, scan_bytes: u64) 
             if let Some(reason) = reason {
                 lines.push(format!("not on workers: {reason}"));
             }
+            let partitions = settings.local_partition_count() as u64;
+            lines.extend(estimated_cost(1, 0, partitions, partitions * MB_PER_VCPU, scan_bytes));
         }
         Planned::Stages(graph) => {
             draw_box(&mut lines, 0, "Coordinator", &static_nodes(&graph.head));
@@ -71,29 +61,27 @@ pub(crate) fn estimate(planned: &Planned, settings: &Settings, scan_bytes: u64) 
                 let plan = graph.stage(stage).map(|stage| static_nodes(&stage.plan)).unwrap_or_default();
                 (header, plan)
             });
-            lines.extend(estimated_cost(graph, settings, scan_bytes));
+            let tasks: u64 = graph.stages.iter().map(|stage| u64::from(stage.tasks)).sum();
+            let (partitions, memory_mb) = (settings.worker_partitions as u64, settings.worker_memory_mb());
+            lines.extend(estimated_cost(tasks, graph.stages.len(), partitions, memory_mb, scan_bytes));
         }
     }
     text_stream(COLUMN, lines)
 }
 
-fn estimated_cost(graph: &StageGraph, settings: &Settings, scan_bytes: u64) -> Vec<String> {
-    let tasks: u64 = graph.stages.iter().map(|stage| u64::from(stage.tasks)).sum();
+/// What `tasks` functions of `partitions` vCPUs would cost to scan `scan_bytes` evenly; what joins and sorts add is not known yet.
+fn estimated_cost(tasks: u64, stages: usize, partitions: u64, memory_mb: u64, scan_bytes: u64) -> Vec<String> {
     let cpu = Duration::from_secs_f64(scan_bytes as f64 / SCAN_BYTES_PER_VCPU_SECOND as f64);
-    let per_task = cpu / u32::try_from(tasks.max(1) * settings.worker_partitions as u64).unwrap_or(u32::MAX);
+    let per_task = cpu / u32::try_from(tasks.max(1) * partitions).unwrap_or(u32::MAX);
     let mut lambda = LambdaUse::default();
     for _ in 0..tasks {
-        lambda.add(LambdaUse::invocation(settings.worker_memory_mb(), per_task.max(Duration::from_millis(10))));
+        lambda.add(LambdaUse::invocation(memory_mb, per_task.max(Duration::from_millis(10))));
     }
     // A footer and a column range per split, and an exchange read per task.
     let gets = scan_bytes.div_ceil(engine::storage::MAX_READ_BYTES) + 3 * tasks;
     let price = US_EAST_1_ARM64.lambda(lambda) + US_EAST_1_ARM64.s3(S3Use { gets, puts: 0 });
     vec![
-        format!(
-            "estimate: {} of projected columns after pruning, {tasks} tasks in {} stages",
-            bytes_text(scan_bytes),
-            graph.stages.len()
-        ),
+        format!("estimate: {} of projected columns after pruning; tasks={tasks}, stages={stages}", bytes_text(scan_bytes)),
         format!(
             "estimate: {:.3} GB-s, about {gets} requests, {price} on AWS ({}); Athena {}",
             lambda.gb_seconds(),

@@ -53,8 +53,8 @@ impl Planner {
         Ok(Self { local, distributed, task_options, sizing })
     }
 
-    /// The physical plan of `logical`; a plan that cannot be shipped whole runs here.
-    pub(crate) async fn plan(&self, logical: &LogicalPlan) -> Result<Planned> {
+    /// The physical plan of `logical`; with `verify`, a plan that cannot be shipped whole runs here.
+    pub(crate) async fn plan(&self, logical: &LogicalPlan, verify: bool) -> Result<Planned> {
         let Some(state) = &self.distributed else { return self.plan_local(logical, None).await };
         let plan = match state.create_physical_plan(logical).await {
             Ok(plan) => plan,
@@ -66,7 +66,7 @@ impl Planner {
             return self.plan_local(logical, Some("the work fits one task".into())).await;
         };
         let graph = StageGraph::new(distributed)?;
-        match obstacle(&graph, &state.task_ctx()) {
+        match verify.then(|| obstacle(&graph, &state.task_ctx())).flatten() {
             None => Ok(Planned::Stages(Box::new(graph))),
             Some(reason) => self.plan_local(logical, Some(reason)).await,
         }

@@ -10,9 +10,9 @@ use crate::receipt::{Receipt, Usage};
 use crate::rows::Rows;
 use crate::subquery::{SubqueryValues, next_subquery, scalar_value};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -27,9 +27,9 @@ use engine::settings::Settings;
 use engine::storage::{Meter, Pins, Storage};
 use engine::task::Invoker;
 use engine::{Error, ErrorKind, Result};
+use futures::StreamExt;
 use sql::statement::StatementKind;
 use sql::{Limits, Statement, Tables};
-use futures::StreamExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -219,8 +219,14 @@ impl Query {
         match kind {
             StatementKind::Rows => Ok(self.execute(logical, false).await?.stream),
             StatementKind::Explain => {
-                let planned = self.plan(explain::without_subqueries(logical)?).await?;
-                explain::estimate(&planned, &self.settings, self.planner.sizing.planned_bytes())
+                let (logical, has_subqueries) = explain::without_subqueries(logical)?;
+                // An opaque value has no meaning for a worker; the values that replace subqueries in a run do.
+                let planned = self.plan(logical, !has_subqueries).await?;
+                let scan_bytes = match &planned {
+                    Planned::Local { plan, .. } => self.planner.sizing.measure(plan).await?,
+                    Planned::Stages(_) => self.planner.sizing.planned_bytes(),
+                };
+                explain::estimate(&planned, &self.settings, scan_bytes)
             }
             StatementKind::ExplainAnalyze => self.explain_analyze(logical).await,
         }
@@ -235,9 +241,9 @@ impl Query {
         }
     }
 
-    async fn plan(&mut self, logical: LogicalPlan) -> Result<Planned> {
+    async fn plan(&mut self, logical: LogicalPlan, verify: bool) -> Result<Planned> {
         let planner = Arc::clone(&self.planner);
-        let planned = on_deep_stack(async move { planner.plan(&logical).await });
+        let planned = on_deep_stack(async move { planner.plan(&logical, verify).await });
         let planned = tokio::select! {
             planned = planned => planned,
             () = self.control.cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the query was cancelled")),
@@ -252,7 +258,7 @@ impl Query {
             Some(_) => Box::pin(self.resolve_subqueries(logical)).await?,
             None => logical,
         };
-        match self.plan(logical).await? {
+        match self.plan(logical, true).await? {
             Planned::Local { plan, reason } => {
                 self.local_reason = reason;
                 let stream = execute_on(&self.compute, Arc::clone(&plan), self.planner.local.task_ctx());

@@ -1,6 +1,8 @@
 //! How many tasks a scan gets and which bytes each one reads: by projected bytes of the row groups that survive pruning.
 
+use crate::verify::file_scan;
 use async_trait::async_trait;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
@@ -71,6 +73,28 @@ impl ScanSizing {
     /// Projected bytes, after pruning, of all scans that were given to tasks so far.
     pub(crate) fn planned_bytes(&self) -> u64 {
         *self.planned_bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Projected bytes, after pruning, of the file scans of a plan that is not distributed.
+    ///
+    /// # Errors
+    /// When a footer cannot be read.
+    pub(crate) async fn measure(&self, plan: &Arc<dyn ExecutionPlan>) -> DataFusionResult<u64> {
+        let mut leaves = Vec::new();
+        plan.apply(|node| {
+            if node.children().is_empty() {
+                leaves.push(Arc::clone(node));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        let mut bytes = 0;
+        for scan in leaves.iter().filter_map(|leaf| file_scan(leaf.as_ref())) {
+            if is_parquet(scan) {
+                self.read_footers(scan).await?;
+            }
+            bytes += self.splits(scan).iter().map(|split| split.bytes).sum::<u64>();
+        }
+        Ok(bytes)
     }
 
     async fn read_footers(&self, scan: &FileScanConfig) -> DataFusionResult<()> {

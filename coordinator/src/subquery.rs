@@ -64,25 +64,30 @@ impl SubqueryValues {
     /// # Errors
     /// When a rewritten node is not valid; not for values of the subquery's type.
     pub(crate) fn replace_in(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        let rewritten = plan.transform_up_with_subqueries(|node| {
-            let names = NamePreserver::new(&node);
-            let node = node.map_expressions(|expression| {
-                let name = names.save(&expression);
-                let rewritten = expression.transform_up(|expression| match &expression {
-                    Expr::ScalarSubquery(Subquery { subquery, outer_ref_columns, .. }) if outer_ref_columns.is_empty() => {
-                        match self.values.get(subquery.as_ref()) {
-                            Some(value) => Ok(Transformed::yes(value.clone())),
-                            None => Ok(Transformed::no(expression)),
-                        }
-                    }
-                    _ => Ok(Transformed::no(expression)),
-                })?;
-                Ok(rewritten.update_data(|expression| name.restore(expression)))
-            })?;
-            node.map_data(|node| node.recompute_schema())
-        })?;
-        Ok(rewritten.data)
+        map_subqueries(plan, |subquery| self.values.get(subquery).cloned())
     }
+}
+
+/// `plan` with each uncorrelated scalar subquery for which `value` gives an expression replaced by it; columns keep their names.
+///
+/// # Errors
+/// When a rewritten node is not valid; not for expressions of the subquery's type.
+pub(crate) fn map_subqueries(plan: LogicalPlan, mut value: impl FnMut(&LogicalPlan) -> Option<Expr>) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        let node = node.map_expressions(|expression| {
+            let name = names.save(&expression);
+            let rewritten = expression.transform_up(|expression| match &expression {
+                Expr::ScalarSubquery(Subquery { subquery, outer_ref_columns, .. }) if outer_ref_columns.is_empty() => {
+                    Ok(value(subquery).map_or_else(|| Transformed::no(expression), Transformed::yes))
+                }
+                _ => Ok(Transformed::no(expression)),
+            })?;
+            Ok(rewritten.update_data(|expression| name.restore(expression)))
+        })?;
+        node.map_data(|node| node.recompute_schema())
+    })?;
+    Ok(rewritten.data)
 }
 
 /// The value of a scalar subquery's rows: NULL for none.

@@ -3,8 +3,6 @@
 use bytes::Bytes;
 use engine::settings::{S3Settings, Settings};
 use std::path::Path;
-use std::sync::OnceLock;
-use tempfile::TempDir;
 use tests::cluster::{Cluster, block_on, small_data_settings};
 use tests::compare::rows;
 use tests::s3::{Failure, Fault, FaultKind, Op, S3Server};
@@ -13,16 +11,6 @@ use tests::trap_data;
 const JOIN: &str =
     "select dn, count(*) n, sum(x) s from 's3://data/fact/' join 's3://data/dim/' on k = dk group by dn order by dn limit 3";
 const EXPECTED: [[&str; 3]; 3] = [["d0", "40", "NULL"], ["d1", "40", "18040.0"], ["d10", "40", "18400.0"]];
-
-fn trap_folder() -> &'static Path {
-    static DATA: OnceLock<TempDir> = OnceLock::new();
-    DATA.get_or_init(|| {
-        let dir = tempfile::tempdir().expect("a folder");
-        trap_data::write(dir.path());
-        dir
-    })
-    .path()
-}
 
 async fn server() -> S3Server {
     let server = S3Server::start().await;
@@ -36,7 +24,7 @@ async fn server() -> S3Server {
     });
     server.create_bucket("exchange");
     server.create_bucket("data");
-    server.mount("data", trap_folder());
+    server.mount("data", trap_data::folder());
     server
 }
 

@@ -25,10 +25,8 @@ fn run(engine: &Engine) {
 
 #[test]
 fn on_the_oracle_and_on_workers() {
-    let dir = tempfile::tempdir().expect("a folder");
-    trap_data::write(dir.path());
-    run(&Engine::Oracle(dir.path().to_path_buf()));
+    run(&Engine::Oracle(trap_data::folder().to_path_buf()));
     for workers in [0, 3] {
-        run(&Engine::Owlet(Arc::new(Cluster::new(small_data_settings(workers), dir.path()))));
+        run(&Engine::Owlet(Arc::new(Cluster::new(small_data_settings(workers), trap_data::folder()))));
     }
 }

@@ -73,21 +73,30 @@ fn at_1_4_and_16_tasks() {
     });
 }
 
+/// The quick form switches one option off at a time, at 4 tasks; the full form runs every combination at 1, 4 and 16.
 #[test]
 fn without_statistics_hash_joins_or_broadcast() {
     expected();
     block_on(async {
-        let off = [
-            vec![("datafusion.execution.collect_statistics", "false")],
-            vec![("datafusion.optimizer.prefer_hash_join", "false")],
-            vec![
+        let off: [&[(&str, &str)]; 3] = [
+            &[("datafusion.execution.collect_statistics", "false")],
+            &[("datafusion.optimizer.prefer_hash_join", "false")],
+            &[
                 ("distributed.broadcast_joins", "false"),
                 ("datafusion.optimizer.hash_join_single_partition_threshold", "0"),
                 ("datafusion.optimizer.hash_join_single_partition_threshold_rows", "0"),
             ],
         ];
-        for options in off {
-            check_all(&Cluster::new(settings(4, &options), data()), &format!("{options:?}")).await;
+        let full = scale() == 1.0;
+        for choice in 1..1u32 << off.len() {
+            if !full && choice.count_ones() > 1 {
+                continue;
+            }
+            let chosen = off.iter().enumerate().filter(|(bit, _)| choice & (1 << bit) != 0);
+            let options: Vec<(&str, &str)> = chosen.flat_map(|(_, options)| options.iter().copied()).collect();
+            for workers in if full { vec![1, 4, 16] } else { vec![4] } {
+                check_all(&Cluster::new(settings(workers, &options), data()), &format!("{workers} tasks, {options:?}")).await;
+            }
         }
     });
 }

@@ -1,13 +1,10 @@
 //! The 67 queries that distributed engines on DataFusion got wrong, over tasks, options and faults, against the oracle.
 
 use engine::settings::Settings;
-use std::path::Path;
-use std::sync::OnceLock;
-use tempfile::TempDir;
 use tests::cluster::{Cluster, block_on, oracle, small_data_settings};
 use tests::compare::{difference, rows};
 use tests::faults::{Fault, FaultyInvoker};
-use tests::trap_data;
+use tests::trap_data::folder as data;
 
 struct Trap {
     name: &'static str,
@@ -26,16 +23,6 @@ fn traps() -> Vec<Trap> {
         .collect();
     assert_eq!(traps.len(), 67);
     traps
-}
-
-fn data() -> &'static Path {
-    static DATA: OnceLock<TempDir> = OnceLock::new();
-    DATA.get_or_init(|| {
-        let dir = tempfile::tempdir().expect("a folder");
-        trap_data::write(dir.path());
-        dir
-    })
-    .path()
 }
 
 /// Combinations of session options that every trap runs with.

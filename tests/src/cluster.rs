@@ -30,6 +30,15 @@ pub fn runtime() -> &'static Runtime {
     })
 }
 
+/// Where plans are executed: their threads may be busy for seconds, as in the product.
+fn compute() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(2).thread_stack_size(STACK_BYTES).enable_all().build().expect("a runtime")
+    })
+}
+
 /// Runs `future` as a task of the test runtime.
 pub fn block_on<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
     runtime().block_on(async move { runtime().spawn(future).await.expect("no panic in a test's task") })
@@ -71,7 +80,7 @@ impl Cluster {
             settings.exchange_url = Some(format!("file://{}/", exchange.path().display()));
         }
         let storage = Storage::new(&settings.s3).expect("storage");
-        let shared = SharedRuntime::new(&settings).expect("a runtime");
+        let shared = SharedRuntime::new(&settings).expect("a runtime").with_compute(compute().handle().clone());
         let invoker: Arc<dyn Invoker> =
             Arc::new(InProcessInvoker::new(Worker::new(&settings, Arc::clone(&storage), shared.clone())));
         let coordinator = Coordinator::new(settings, storage, shared, Some(wrap(invoker))).expect("a coordinator");
@@ -89,11 +98,16 @@ impl Cluster {
 
     /// Runs one statement.
     pub async fn query(&self, sql: &str) -> Result<Answer> {
+        self.query_with(sql, &QueryControl::new()).await
+    }
+
+    /// Runs one statement under `control`.
+    pub async fn query_with(&self, sql: &str, control: &QueryControl) -> Result<Answer> {
         let statements = self.coordinator.parse(sql).await?;
         let [statement] = statements.as_slice() else {
             return Err(Error::invalid(format!("{} statements instead of one", statements.len())));
         };
-        let mut run = self.coordinator.run(&self.tables, statement, &QueryControl::new()).await?;
+        let mut run = self.coordinator.run(&self.tables, statement, control).await?;
         let batches = run.rows.collect().await;
         let receipt = run.finish().await?;
         Ok(Answer { batches: batches?, receipt })

@@ -5,7 +5,19 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use tempfile::TempDir;
+
+/// A folder with the tables, made once for all tests of the process.
+pub fn folder() -> &'static Path {
+    static DATA: OnceLock<TempDir> = OnceLock::new();
+    let made = DATA.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("a folder");
+        write(dir.path());
+        dir
+    });
+    made.path()
+}
 
 /// Writes the tables as folders below `dir`.
 pub fn write(dir: &Path) {

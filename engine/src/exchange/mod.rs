@@ -24,6 +24,7 @@ use crate::storage::StoreRegistry;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use std::path::PathBuf;
 use std::sync::Arc;
 use url::Url;
 
@@ -32,6 +33,8 @@ use url::Url;
 pub struct Exchange {
     store: Arc<dyn ObjectStore>,
     folder: Path,
+    /// The same folder, where the exchange is on disk.
+    on_disk: Option<PathBuf>,
 }
 
 impl Exchange {
@@ -42,7 +45,12 @@ impl Exchange {
     pub fn open(registry: &StoreRegistry, url: &str, query: QueryId) -> Result<Self> {
         let url = Url::parse(url).map_err(|e| Error::invalid(format!("exchange location '{url}': {e}")))?;
         let base = Path::from_url_path(url.path()).map_err(|e| Error::invalid(format!("exchange location '{url}': {e}")))?;
-        Ok(Self { store: registry.counted_store(&url)?, folder: base.join("exchange").join(query.to_string()) })
+        let on_disk = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten();
+        Ok(Self {
+            store: registry.counted_store(&url)?,
+            folder: base.join("exchange").join(query.to_string()),
+            on_disk: on_disk.map(|folder| folder.join("exchange").join(query.to_string())),
+        })
     }
 
     /// A key for an attempt's output, below the query's folder; a new one at every call, because a function may be
@@ -78,36 +86,24 @@ impl Exchange {
         Ok(self.store.get(&self.path(key)).await?.bytes().await?)
     }
 
-    /// Removes `keys`; keys that are gone are no error.
-    ///
-    /// # Errors
-    /// As the store.
-    pub async fn delete(&self, keys: Vec<String>) -> Result<()> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let paths: Vec<_> = keys.iter().map(|key| Ok(self.path(key))).collect();
-        self.delete_paths(futures::stream::iter(paths).boxed()).await
-    }
-
     /// Removes everything of the query, whoever wrote it; costs a LIST.
     ///
     /// # Errors
     /// As the store.
     pub async fn sweep(&self) -> Result<()> {
         let listed = self.store.list(Some(&self.folder)).map_ok(|meta| meta.location).boxed();
-        self.delete_paths(listed).await
-    }
-
-    async fn delete_paths(&self, paths: futures::stream::BoxStream<'static, object_store::Result<Path>>) -> Result<()> {
-        let mut deleted = self.store.delete_stream(paths);
+        let mut deleted = self.store.delete_stream(listed);
         while let Some(result) = deleted.next().await {
             match result {
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        // Folders, and files that a stopped write had begun: no listing shows them.
+        match self.on_disk.as_deref().map(std::fs::remove_dir_all) {
+            Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// The store and path of an object.

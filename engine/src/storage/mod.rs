@@ -102,7 +102,7 @@ impl StoreRegistry {
     /// As [`Self::store`].
     pub fn counted_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
         match url.scheme() {
-            "file" => Ok(Arc::new(MeteredStore::new(Arc::new(LocalFileSystem::new().with_automatic_cleanup(true)), Arc::clone(&self.meter)))),
+            "file" => Ok(Arc::new(MeteredStore::new(Arc::new(LocalFileSystem::new()), Arc::clone(&self.meter)))),
             "s3" => self.storage.s3.store(url.host_str().unwrap_or(""), &self.meter, self.retry_time),
             other => Err(Error::new(
                 ErrorKind::AccessDenied,
