@@ -174,7 +174,14 @@ impl Run<'_> {
             let memory_mb = self.env.settings.worker_memory_mb();
             self.env.usage.lock().unwrap_or_else(PoisonError::into_inner).add_attempt(attempt.task.stage, used, memory_mb);
         }
+        let task = attempt.task;
+        let is_its_own = (outcome.stage, outcome.task, outcome.attempt) == (task.stage.0, task.index, attempt.attempt)
+            && outcome.query_id == self.env.query.0.as_bytes();
         match &outcome.result {
+            Some(TaskResult::Output(_)) if !is_its_own => {
+                self.completed.wrote_objects = true;
+                Event::Failed(attempt, Error::new(ErrorKind::Unavailable, "a worker answered for another attempt"))
+            }
             Some(TaskResult::Output(output)) => {
                 self.completed.wrote_objects |= matches!(output.location, Some(OutputLocation::Key(_)));
                 self.reported.insert(attempt, outcome);

@@ -70,6 +70,22 @@ fn data_and_exchange_on_s3_and_the_receipt_equals_the_servers_ledger() {
     });
 }
 
+/// An attempt without room in memory writes temporary files and uploads in parts; the ledger still agrees.
+#[test]
+fn uploads_in_parts_are_counted_and_leave_nothing() {
+    block_on(async {
+        let server = server().await;
+        let settings = Settings { exchange_buffer_bytes: 0, ..settings(&server, 4) };
+        let answer = Cluster::new(settings, none()).query(JOIN).await.expect("rows");
+        assert_eq!(rows(&answer.batches), EXPECTED);
+        let ledger = server.ledger();
+        assert!(ledger.multipart > 0, "{ledger:?}");
+        assert_eq!(answer.receipt.requests.puts, ledger.put + ledger.multipart);
+        assert_eq!(server.keys("exchange", ""), Vec::<String>::new());
+        assert_eq!(server.open_uploads("exchange"), Vec::<String>::new());
+    });
+}
+
 #[test]
 fn throttles_resets_and_short_answers_are_survived_and_counted() {
     block_on(async {

@@ -127,15 +127,19 @@ fn every_trap_with_16_tasks() {
     all_variants_at(16);
 }
 
+/// Nothing inline: whole objects, and with no room in memory, temporary files and multipart uploads.
 #[test]
 fn every_trap_through_exchange_objects() {
-    block_on(async {
-        let cluster = Cluster::new(Settings { inline_limit_bytes: 0, ..settings(4, &[]) }, data());
-        for trap in traps() {
-            check(&cluster, &trap).await.expect("the expected rows");
-            assert_eq!(cluster.left_in_exchange(), Vec::<String>::new(), "{}", trap.name);
-        }
-    });
+    for exchange_buffer_bytes in [256 << 20, 0] {
+        block_on(async move {
+            let settings = Settings { inline_limit_bytes: 0, exchange_buffer_bytes, ..settings(4, &[]) };
+            let cluster = Cluster::new(settings, data());
+            for trap in traps() {
+                check(&cluster, &trap).await.expect("the expected rows");
+                assert_eq!(cluster.left_in_exchange(), Vec::<String>::new(), "{}", trap.name);
+            }
+        });
+    }
 }
 
 /// Each fault in every stage of every trap; with retries off, a fault that loses something must fail the query.
