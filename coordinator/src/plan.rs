@@ -63,7 +63,7 @@ impl Planner {
             Err(error) => return self.plan_local(logical, Some(Error::from(error).message)).await,
         };
         let Some(distributed) = plan.downcast_ref::<DistributedExec>() else {
-            return self.plan_local(logical, Some("the work fits one task".into())).await;
+            return self.plan_local(logical, Some("each scan fits one task".into())).await;
         };
         let graph = StageGraph::new(distributed)?;
         match verify.then(|| obstacle(&graph, &state.task_ctx())).flatten() {
