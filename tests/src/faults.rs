@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use engine::clock::{Stopwatch, sleep};
 use engine::task::{Invoker, TaskRequest};
 use engine::{Error, ErrorKind, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,12 +30,17 @@ pub struct FaultyInvoker {
     fault: Fault,
     /// Stages (with the query) whose fault has fired.
     fired: Arc<Mutex<Fired>>,
+    /// Invocations under way, per query and stage.
+    running: Mutex<BTreeMap<(Vec<u8>, u32), usize>>,
 }
+
+/// Longest wait for siblings that never answer.
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
 impl FaultyInvoker {
     /// `fault` on the first attempt of task 0 of every stage that `inner` runs.
     pub fn new(inner: Arc<dyn Invoker>, fault: Fault) -> Self {
-        Self { inner, fault, fired: Arc::default() }
+        Self { inner, fault, fired: Arc::default(), running: Mutex::default() }
     }
 
     /// How often the fault has fired, readable while the cluster owns the invoker.
@@ -48,10 +54,32 @@ impl FaultyInvoker {
 impl Invoker for FaultyInvoker {
     async fn invoke(&self, request: Bytes) -> Result<Bytes> {
         let decoded = TaskRequest::from_bytes(&request)?;
+        let stage = (decoded.query_id.clone(), decoded.stage);
+        self.count(&stage, 1);
+        let answer = self.invoke_faulty(request, decoded).await;
+        self.count(&stage, -1);
+        answer
+    }
+
+    async fn settle(&self) {
+        self.inner.settle().await;
+    }
+}
+
+impl FaultyInvoker {
+    fn count(&self, stage: &(Vec<u8>, u32), change: isize) -> usize {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = running.entry(stage.clone()).or_default();
+        *count = count.saturating_add_signed(change);
+        *count
+    }
+
+    async fn invoke_faulty(&self, request: Bytes, decoded: TaskRequest) -> Result<Bytes> {
         if decoded.task != 0 || decoded.attempt != 0 {
             return self.inner.invoke(request).await;
         }
-        self.fired.lock().unwrap_or_else(PoisonError::into_inner).insert((decoded.query_id, decoded.stage));
+        let stage = (decoded.query_id.clone(), decoded.stage);
+        self.fired.lock().unwrap_or_else(PoisonError::into_inner).insert(stage.clone());
         match self.fault {
             Fault::LoseAnswer => {
                 self.inner.invoke(request).await?;
@@ -64,13 +92,12 @@ impl Invoker for FaultyInvoker {
             }
             Fault::Delay => {
                 let answer = self.inner.invoke(request).await;
-                engine::clock::sleep(Duration::from_millis(30)).await;
+                let watch = Stopwatch::start();
+                while self.count(&stage, 0) > 1 && watch.elapsed() < MAX_DELAY {
+                    sleep(Duration::from_millis(1)).await;
+                }
                 answer
             }
         }
-    }
-
-    async fn settle(&self) {
-        self.inner.settle().await;
     }
 }
