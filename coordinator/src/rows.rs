@@ -69,6 +69,7 @@ impl Rows {
     }
 }
 
+/// The error of a query that reached its time limit, in its stages or while its rows were read.
 pub(crate) fn too_long(limit: Duration) -> Error {
     let limit = limit.as_secs_f64();
     Error::new(ErrorKind::LimitExceeded, format!("the query ran longer than its limit of {limit} s (--timeout)"))

@@ -12,6 +12,7 @@
 //! **Invariant:** a stage starts only when all tasks of its input stages are done; a task has one accepted attempt, the
 //! first that reported an output; at most `max_running` attempts are in flight; late and repeated reports change nothing.
 
+use crate::rows::too_long;
 use engine::ids::{AttemptId, StageId, TaskId};
 use engine::{Error, ErrorKind, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -140,10 +141,7 @@ impl Scheduler {
             Event::Cancel => self.fail(Error::new(ErrorKind::Cancelled, "the query was cancelled"), &mut actions),
         }
         if !self.ended && now >= self.bounds.deadline {
-            let limit = self.bounds.deadline.as_secs_f64();
-            let error =
-                Error::new(ErrorKind::LimitExceeded, format!("the query ran longer than its limit of {limit} s (--timeout)"));
-            self.fail(error, &mut actions);
+            self.fail(too_long(self.bounds.deadline), &mut actions);
         }
         if !self.ended {
             self.expire(now, &mut actions);

@@ -236,9 +236,7 @@ fn task_count(bytes: u64, splits: usize, split_bytes: u64) -> usize {
 
 /// The file scan below `plan`, if its splits may go to any task: no declared order and no declared partitioning.
 fn free_file_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
-    let source = plan.downcast_ref::<DataSourceExec>()?.data_source();
-    let source: &dyn std::any::Any = source.as_ref();
-    let scan = source.downcast_ref::<FileScanConfig>()?;
+    let scan = file_scan(plan.as_ref())?;
     (scan.output_ordering.is_empty() && scan.output_partitioning.is_none()).then_some(scan)
 }
 
@@ -270,16 +268,14 @@ impl DesiredTaskCountHandler for ScanSizing {
 impl ScaleUpLeafNodeHandler for ScanSizing {
     fn handle(&self, event: ScaleUpLeafNodeEvent) -> Option<DataFusionResult<ScaleUpLeafNodeEventResponse>> {
         let scan = free_file_scan(event.plan)?;
-        if event.task_count == 1 {
-            // Also a leaf whose one partition others rely on: its groups must stay as they are.
-            let planned: u64 = self.splits(scan).iter().map(|split| split.bytes).sum();
-            *self.planned_bytes.lock().unwrap_or_else(PoisonError::into_inner) += planned;
-            let leaf = DistributedLeafExec::try_new(Arc::clone(event.plan), [Arc::clone(event.plan)]);
-            return Some(leaf.map(|leaf| ScaleUpLeafNodeEventResponse::new(Arc::new(leaf))));
-        }
         let splits = self.splits(scan);
         let planned: u64 = splits.iter().map(|split| split.bytes).sum();
         *self.planned_bytes.lock().unwrap_or_else(PoisonError::into_inner) += planned;
+        if event.task_count == 1 {
+            // Also a leaf whose one partition others rely on: its groups must stay as they are.
+            let leaf = DistributedLeafExec::try_new(Arc::clone(event.plan), [Arc::clone(event.plan)]);
+            return Some(leaf.map(|leaf| ScaleUpLeafNodeEventResponse::new(Arc::new(leaf))));
+        }
         let partitions = event.plan.properties().partitioning.partition_count().max(1);
         let groups = assign(splits, partitions * event.task_count);
         let mut tasks: Vec<Vec<FileGroup>> = (0..event.task_count).map(|_| Vec::with_capacity(partitions)).collect();
