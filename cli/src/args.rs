@@ -3,7 +3,9 @@
 use crate::print::Format;
 use crate::size::{parse_seconds, parse_size};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Everything on the command line.
@@ -17,7 +19,8 @@ use std::time::Duration;
     after_help = "Examples:\n  \
                   owlet query \"SELECT count(*) FROM 'trips/*.parquet'\"\n  \
                   owlet --data ./tables query -f report.sql -o report.parquet\n  \
-                  owlet tpch --scale 1 --workers 4"
+                  owlet tpch --scale 1 --workers 4\n  \
+                  owlet --endpoint https://abc.lambda-url.eu-west-1.on.aws query \"SHOW TABLES\""
 )]
 pub struct Args {
     /// Options of every command.
@@ -35,6 +38,18 @@ pub enum CommandArgs {
     Query(SqlArgs),
     /// Show how a query would run: stages, tasks, bytes and cost
     Explain(SqlArgs),
+    /// List the queries of a server, newest first, or show one
+    Queries(QueriesArgs),
+    /// Cancel a query of a server
+    Cancel(QueryIdArgs),
+    /// Print the stored result of a server's query again; waits while the query runs
+    Result(QueryIdArgs),
+    /// Serve the HTTP API on this machine
+    Serve(ServeArgs),
+    /// Work on a deployment to AWS
+    Deploy(DeployArgs),
+    /// Measure a deployment
+    Bench(BenchArgs),
     /// Make the TPC-H tables, run its 22 queries and print what each took
     Tpch(TpchArgs),
 }
@@ -47,6 +62,146 @@ pub struct SqlArgs {
     /// File with SQL statements; - is standard input
     #[arg(short, long, value_name = "FILE", conflicts_with = "sql")]
     pub file: Option<PathBuf>,
+}
+
+/// What to serve, and to whom.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ServeArgs {
+    /// Address and port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", env = "OWLET_LISTEN")]
+    pub listen: SocketAddr,
+    /// File with a line TOKEN PRINCIPAL for each caller; needed for other addresses than loopback
+    #[arg(long, value_name = "FILE", env = "OWLET_AUTH_FILE")]
+    pub auth: Option<PathBuf>,
+    /// Folder or s3:// URL of query records, results and the exchange
+    #[arg(long, value_name = "URL", default_value = ".owlet/state", env = "OWLET_STATE")]
+    pub state: String,
+    /// A location that SQL may read besides the tables' own; may be repeated
+    #[arg(long, value_name = "LOCATION")]
+    pub allow: Vec<String>,
+    /// Queries that run at once; others wait
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub max_running: u32,
+    /// The workers' program, with --workers process:N [default: owlet-worker beside this one]
+    #[arg(long, value_name = "FILE")]
+    pub worker_binary: Option<PathBuf>,
+}
+
+/// A number of workers, and what they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WorkersArg {
+    /// How many.
+    pub count: usize,
+    /// Whether each is a process, as in Lambda.
+    pub processes: bool,
+}
+
+impl FromStr for WorkersArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (processes, count) = text.strip_prefix("process:").map_or((false, text), |count| (true, count));
+        let count = count.parse().map_err(|_| format!("'{text}' is neither a number nor process:NUMBER"))?;
+        match (processes, count) {
+            (true, 0) => Err("process:0 are no workers: use 0 for one process".into()),
+            (processes, count) => Ok(Self { count, processes }),
+        }
+    }
+}
+
+/// Which queries of a server to show.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct QueriesArgs {
+    /// Id of the one query to show whole
+    #[arg(value_name = "ID", value_parser = parse_query_id, conflicts_with_all = ["state", "limit"])]
+    pub id: Option<String>,
+    /// Only queries in this state
+    #[arg(long, value_enum, ignore_case = true)]
+    pub state: Option<StateArg>,
+    /// Most queries to list
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+}
+
+/// A query of a server.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct QueryIdArgs {
+    /// Id of the query, as owlet queries lists it
+    #[arg(value_name = "ID", value_parser = parse_query_id)]
+    pub id: String,
+}
+
+/// States of a query, as the server names them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum StateArg {
+    /// Accepted.
+    Queued,
+    /// Planned or running.
+    Running,
+    /// Ended with rows.
+    Succeeded,
+    /// Ended with an error.
+    Failed,
+    /// Ended because somebody cancelled it.
+    Cancelled,
+}
+
+/// What to do with a deployment.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct DeployArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DeployCommand,
+}
+
+/// What to do with a deployment.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DeployCommand {
+    /// Check the parameters of a deployment before it is made, and say what it can cost at most
+    Check(DeployCheckArgs),
+}
+
+/// What to check.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct DeployCheckArgs {
+    /// Parameters as JSON: {"Name": "value"}, or CloudFormation's list of ParameterKey and ParameterValue
+    #[arg(long, value_name = "FILE")]
+    pub parameters: PathBuf,
+    /// Template whose parameters they are [default: deploy/template.yaml where there is one]
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
+}
+
+/// What to measure.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct BenchArgs {
+    /// What to measure.
+    #[command(subcommand)]
+    pub command: BenchCommand,
+}
+
+/// What to measure.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Time and price of small queries and of three TPC-H queries on a server; --data is where its tables are, as s3://BUCKET/tpch
+    Aws(BenchAwsArgs),
+}
+
+/// How to measure a deployment.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct BenchAwsArgs {
+    /// Scale of the TPC-H tables of the server
+    #[arg(long, default_value_t = 1.0)]
+    pub scale: f64,
+    /// Warm small queries
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub warm: u32,
+    /// Times to run each TPC-H query; the first may start workers
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub repeat: u32,
+    /// Write all figures to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// What to measure.
@@ -101,9 +256,9 @@ pub struct SharedArgs {
     #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Output")]
     pub stats: Option<StatsFormat>,
 
-    /// Concurrent workers; 0 runs each query in one process
+    /// Concurrent workers; 0 runs each query in one process; with serve, process:N runs them as processes
     #[arg(long, global = true, value_name = "N", env = "OWLET_WORKERS", help_heading = "Running")]
-    pub workers: Option<usize>,
+    pub workers: Option<WorkersArg>,
     /// Partitions (vCPUs) of a worker
     #[arg(long, global = true, value_name = "P", env = "OWLET_WORKER_PARTITIONS", help_heading = "Running")]
     pub worker_partitions: Option<usize>,
@@ -128,9 +283,29 @@ pub struct SharedArgs {
     /// File of settings in JSON; environment variables and options win over it
     #[arg(long, global = true, value_name = "FILE", env = "OWLET_CONFIG", help_heading = "Running")]
     pub config: Option<PathBuf>,
+    /// Run on a server instead of here: https://..., or http:// on this machine
+    #[arg(long, global = true, value_name = "URL", env = "OWLET_ENDPOINT", help_heading = "Running")]
+    pub endpoint: Option<String>,
+    /// How the server knows the caller [default: token if OWLET_TOKEN or --token-file gives one, else iam for https, none for http]
+    #[arg(long, global = true, value_enum, env = "OWLET_CREDENTIALS", help_heading = "Running")]
+    pub credentials: Option<AuthArg>,
+    /// File with the bearer token for the server; OWLET_TOKEN may hold the token itself
+    #[arg(long, global = true, value_name = "FILE", env = "OWLET_TOKEN_FILE", help_heading = "Running")]
+    pub token_file: Option<PathBuf>,
     /// Option of DataFusion, for tests and measurements
     #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = parse_option, hide = true)]
     pub session: Vec<SessionArg>,
+}
+
+/// How a server knows the caller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum AuthArg {
+    /// Requests are signed with AWS credentials.
+    Iam,
+    /// A bearer token.
+    Token,
+    /// Not at all.
+    None,
 }
 
 /// How figures about a query are written.
@@ -167,6 +342,18 @@ fn parse_table(text: &str) -> Result<TableArg, String> {
     }
 }
 
+/// Ids become parts of URLs.
+fn parse_query_id(text: &str) -> Result<String, String> {
+    const SHAPE: [usize; 5] = [8, 4, 4, 4, 12];
+    let groups: Vec<&str> = text.split('-').collect();
+    let hex = |(group, length): (&&str, &usize)| group.len() == *length && group.chars().all(|c| c.is_ascii_hexdigit());
+    if groups.len() == SHAPE.len() && groups.iter().zip(&SHAPE).all(hex) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!("'{text}' is not the id of a query, as in 0193562c-8f7a-7c3e-9d1b-2f60c1a4e5d7"))
+    }
+}
+
 fn parse_option(text: &str) -> Result<SessionArg, String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok(SessionArg { key: key.trim().to_owned(), value: value.to_owned() }),
@@ -199,7 +386,7 @@ mod tests {
         let before = Args::try_parse_from(["owlet", "--workers", "3", "--quiet", "query", "SELECT 1"])?;
         let after = Args::try_parse_from(["owlet", "query", "SELECT 1", "--workers", "3", "-q"])?;
         for args in [before, after] {
-            assert_eq!((args.shared.workers, args.shared.quiet), (Some(3), true));
+            assert_eq!((args.shared.workers.map(|workers| workers.count), args.shared.quiet), (Some(3), true));
             assert!(matches!(args.command, Some(CommandArgs::Query(SqlArgs { sql: Some(sql), .. })) if sql == "SELECT 1"));
         }
         Ok(())
@@ -212,6 +399,15 @@ mod tests {
         for flag in flags {
             let name = flag.get_long().unwrap_or_default().to_uppercase().replace('-', "_");
             assert_eq!(flag.get_env().and_then(|env| env.to_str()), Some(format!("OWLET_{name}").as_str()));
+        }
+    }
+
+    #[test]
+    fn ids_have_the_form_of_ids() {
+        let id = "0193562C-8f7a-7c3e-9d1b-2f60c1a4e5d7";
+        assert_eq!(parse_query_id(id), Ok(id.to_lowercase()));
+        for text in ["", "../x", "0193562c8f7a7c3e9d1b2f60c1a4e5d7", "0193562c-8f7a-7c3e-9d1b-2f60c1a4e5dg"] {
+            assert!(parse_query_id(text).is_err(), "{text}");
         }
     }
 

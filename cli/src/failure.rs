@@ -13,6 +13,14 @@ pub enum Failure {
     /// A query failed.
     #[error("{}", .0.message)]
     Query(Error),
+    /// A server refused a request, or a query failed there.
+    #[error("{message}")]
+    Server {
+        /// The server's name for the kind of error.
+        code: String,
+        /// What happened, where, and what to do.
+        message: String,
+    },
     /// Rows could not be written.
     #[error("{0}")]
     Print(#[from] PrintError),
@@ -27,6 +35,12 @@ pub enum Failure {
     Abandoned {
         /// An exchange that outlives the process and may hold objects of the query.
         exchange: Option<String>,
+    },
+    /// Ctrl-C, and a server has not yet stopped the query.
+    #[error("interrupted; the query {query} may still run on the server: stop it with owlet cancel {query}")]
+    LeftRunning {
+        /// Its id.
+        query: String,
     },
     /// Queries of a TPC-H run failed or gave wrong answers; each was reported where it happened.
     #[error("{failed} of {total} queries failed")]
@@ -49,20 +63,21 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Print(PrintError::BrokenPipe) => 0,
-            Self::Query(_) | Self::Print(_) | Self::Generate(_) | Self::Tpch { .. } => 1,
+            Self::Query(_) | Self::Server { .. } | Self::Print(_) | Self::Generate(_) | Self::Tpch { .. } => 1,
             Self::Usage(_) => 2,
-            Self::Interrupted | Self::Abandoned { .. } => 130,
+            Self::Interrupted | Self::Abandoned { .. } | Self::LeftRunning { .. } => 130,
         }
     }
 
     /// The name of the kind, as the engine names its own.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &str {
         match self {
             Self::Usage(_) => "USAGE",
             Self::Query(error) => error.kind.name(),
+            Self::Server { code, .. } => code,
             Self::Print(_) => "OUTPUT",
             Self::Generate(_) | Self::Tpch { .. } => "TPCH",
-            Self::Interrupted | Self::Abandoned { .. } => ErrorKind::Cancelled.name(),
+            Self::Interrupted | Self::Abandoned { .. } | Self::LeftRunning { .. } => ErrorKind::Cancelled.name(),
         }
     }
 }

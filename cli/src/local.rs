@@ -33,7 +33,7 @@ impl Local {
     /// [`Failure::Usage`] for settings that cannot be used.
     pub(crate) fn new(settings: Settings, tables: Tables, compute: &Handle) -> Result<Self, Failure> {
         let unusable = |error: engine::Error| Failure::Usage(error.message);
-        let storage = Storage::new(&settings.s3).map_err(unusable)?;
+        let storage = Storage::new(&settings).map_err(unusable)?;
         let scratch = scratch_folder(settings.temp_dir.as_deref())?;
         let mut own = Settings { temp_dir: Some(scratch.path().to_owned()), ..settings.clone() };
         let shared = SharedRuntime::new(&own).map_err(unusable)?.with_compute(compute.clone());

@@ -117,6 +117,25 @@ fn pending(target: &Path) -> io::Result<NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
+/// Rows that come batch by batch: from a query in this process, or from a server.
+pub(crate) trait RowSource: Send {
+    /// Their columns.
+    fn schema(&self) -> SchemaRef;
+
+    /// The next batch; none at the end of a complete result.
+    fn next(&mut self) -> impl Future<Output = Result<Option<RecordBatch>, Failure>> + Send;
+}
+
+impl RowSource for Rows {
+    fn schema(&self) -> SchemaRef {
+        Rows::schema(self)
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>, Failure> {
+        Ok(Rows::next(self).await?)
+    }
+}
+
 enum Feed {
     Batch(RecordBatch),
     /// The query has succeeded: what was written can be closed.
@@ -130,7 +149,7 @@ enum Feed {
 /// # Errors
 /// The query's error, else the printer's; after either, the output is not closed.
 pub(crate) async fn print_rows(
-    rows: &mut Rows,
+    rows: &mut impl RowSource,
     style: Style,
     out: Output,
     line: ProgressLine,
@@ -142,7 +161,7 @@ pub(crate) async fn print_rows(
     let fed = feed_rows(rows, feed, cancel).await;
     let printed = tokio::select! {
         // A blocked printer is left behind.
-        () = cancel.cancelled() => return Err(fed.err().unwrap_or_else(cancelled).into()),
+        () = cancel.cancelled() => return Err(fed.err().unwrap_or_else(cancelled)),
         printed = printing => printed,
     };
     fed?;
@@ -154,12 +173,12 @@ pub(crate) async fn print_rows(
     }
 }
 
-fn cancelled() -> Error {
-    Error::new(engine::ErrorKind::Cancelled, "the query was cancelled")
+fn cancelled() -> Failure {
+    Error::new(engine::ErrorKind::Cancelled, "the query was cancelled").into()
 }
 
 /// Hands every batch on; stops without an error when the printer has stopped.
-async fn feed_rows(rows: &mut Rows, feed: mpsc::Sender<Feed>, cancel: &CancellationToken) -> Result<(), Error> {
+async fn feed_rows(rows: &mut impl RowSource, feed: mpsc::Sender<Feed>, cancel: &CancellationToken) -> Result<(), Failure> {
     loop {
         let (next, last) = match rows.next().await? {
             Some(batch) => (Feed::Batch(batch), false),

@@ -101,7 +101,11 @@ mod tests {
     #[test]
     fn the_line_names_what_is_not_done() {
         let stage = |id, done, tasks| StageProgress { stage: StageId(id), done, tasks };
-        let progress = Progress { stages: vec![stage(1, 4, 4), stage(2, 1, 3), stage(3, 0, 2)], scanned_bytes: 12_345_678 };
+        let progress = Progress {
+            stages: vec![stage(1, 4, 4), stage(2, 1, 3), stage(3, 0, 2)],
+            scanned_bytes: 12_345_678,
+            ..Progress::default()
+        };
         assert_eq!(
             text(&progress, Duration::from_millis(3_210)),
             "3.2 s | 5/9 tasks, 1/3 stages | stage 2: 1/3, stage 3: 0/2 | 12.3 MB scanned"

@@ -1,8 +1,14 @@
 //! From arguments to settings and a command: default < file < environment < option; runs nothing.
 
-use crate::args::{Args, CommandArgs, SharedArgs, SqlArgs, TpchArgs};
+use crate::args::{
+    Args, BenchCommand, CommandArgs, DeployCheckArgs, DeployCommand, QueriesArgs, ServeArgs, SharedArgs, SqlArgs, TpchArgs,
+    WorkersArg,
+};
+use crate::bench::BenchPlan;
 use crate::failure::Failure;
 use crate::print::Format;
+use crate::remote::{ServerChoice, TOKEN_VARIABLE};
+use crate::serve::ServePlan;
 use engine::settings::Settings;
 use serde_json::{Map, Value};
 use sql::Tables;
@@ -19,6 +25,8 @@ pub struct Setup {
     pub settings: Settings,
     /// Tables known by name.
     pub tables: Tables,
+    /// The server that runs queries; this process does when absent.
+    pub server: Option<ServerChoice>,
     /// Where rows go.
     pub output: OutputChoice,
     /// What is told besides rows.
@@ -34,6 +42,18 @@ pub enum Command {
     Query(String),
     /// Show the plans of these statements.
     Explain(String),
+    /// List the queries of a server, or show one.
+    Queries(QueriesArgs),
+    /// Cancel the query with this id.
+    Cancel(String),
+    /// Print the result of the query with this id.
+    Result(String),
+    /// Serve the HTTP API.
+    Serve(ServePlan),
+    /// Check the parameters of a deployment.
+    DeployCheck(DeployCheckArgs),
+    /// Measure a server.
+    Bench(BenchPlan),
     /// Run TPC-H.
     Tpch(TpchArgs),
     /// Talk to a person.
@@ -87,14 +107,28 @@ impl Surroundings {
 /// # Errors
 /// [`Failure::Usage`] that names the option and what is wrong with it.
 pub fn resolve(args: Args, around: Surroundings) -> Result<Setup, Failure> {
-    let Args { shared, command } = args;
+    let Args { mut shared, command } = args;
     let command = match command {
         Some(CommandArgs::Query(sql)) => Command::Query(read_sql(&sql, around)?),
         Some(CommandArgs::Explain(sql)) => Command::Explain(read_sql(&sql, around)?),
+        Some(CommandArgs::Queries(queries)) => Command::Queries(queries),
+        Some(CommandArgs::Cancel(query)) => Command::Cancel(query.id),
+        Some(CommandArgs::Result(query)) => Command::Result(query.id),
+        Some(CommandArgs::Serve(serve)) => Command::Serve(serve_plan(serve, shared.workers)),
+        Some(CommandArgs::Deploy(deploy)) => match deploy.command {
+            DeployCommand::Check(check) => Command::DeployCheck(check),
+        },
+        Some(CommandArgs::Bench(bench)) => match bench.command {
+            BenchCommand::Aws(args) => Command::Bench(BenchPlan::new(args, std::mem::take(&mut shared.data))?),
+        },
         Some(CommandArgs::Tpch(tpch)) => Command::Tpch(tpch),
         None if around.stdin_terminal => Command::Shell,
         None => Command::Query(read_stdin()?),
     };
+    if shared.workers.is_some_and(|workers| workers.processes) && !matches!(command, Command::Serve(_)) {
+        return Err(usage("--workers process:N is for owlet serve; here give a number"));
+    }
+    let server = server(&shared, &command)?;
     let default_workers = if matches!(command, Command::Tpch(_)) { TPCH_WORKERS } else { Settings::default().workers };
     let file = shared.config.as_deref().map(read_config).transpose()?;
     let settings = settings(&shared, file, default_workers)?;
@@ -107,7 +141,37 @@ pub fn resolve(args: Args, around: Surroundings) -> Result<Setup, Failure> {
     {
         return Err(usage("--check needs --scale 1: the benchmark's answers are published for that scale only"));
     }
-    Ok(Setup { settings, tables: tables(&shared)?, output, reports, command })
+    Ok(Setup { settings, tables: tables(&shared)?, server, output, reports, command })
+}
+
+fn serve_plan(args: ServeArgs, workers: Option<WorkersArg>) -> ServePlan {
+    ServePlan {
+        listen: args.listen,
+        auth: args.auth,
+        state: args.state,
+        allow: args.allow,
+        max_running: usize::try_from(args.max_running).unwrap_or(1),
+        processes: workers.is_some_and(|workers| workers.processes),
+        worker_binary: args.worker_binary,
+    }
+}
+
+/// The server of `command`, if it has one.
+fn server(shared: &SharedArgs, command: &Command) -> Result<Option<ServerChoice>, Failure> {
+    match command {
+        Command::DeployCheck(_) => return Ok(None),
+        Command::Serve(_) if shared.endpoint.is_some() => {
+            return Err(usage("owlet serve is a server itself: leave --endpoint (OWLET_ENDPOINT) out"));
+        }
+        Command::Tpch(_) if shared.endpoint.is_some() => {
+            return Err(usage("owlet tpch measures this machine: leave --endpoint (OWLET_ENDPOINT) out"));
+        }
+        Command::Queries(_) | Command::Cancel(_) | Command::Result(_) | Command::Bench(_) if shared.endpoint.is_none() => {
+            return Err(usage("this command asks a server: name it with --endpoint URL or OWLET_ENDPOINT"));
+        }
+        _ => {}
+    }
+    ServerChoice::resolve(shared, std::env::var(TOKEN_VARIABLE).ok())
 }
 
 fn usage(message: impl Into<String>) -> Failure {
@@ -148,7 +212,7 @@ fn settings(shared: &SharedArgs, file: Option<Map<String, Value>>, default_worke
     if !workers_in_file {
         settings.workers = default_workers;
     }
-    replace(&mut settings.workers, shared.workers);
+    replace(&mut settings.workers, shared.workers.map(|workers| workers.count));
     replace(&mut settings.worker_partitions, shared.worker_partitions);
     replace(&mut settings.split_bytes, shared.split_bytes);
     replace(&mut settings.memory_bytes, shared.memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)));
@@ -193,16 +257,19 @@ fn tables(shared: &SharedArgs) -> Result<Tables, Failure> {
 
 fn output(shared: &SharedArgs, command: &Command, around: Surroundings) -> Result<OutputChoice, Failure> {
     match command {
-        Command::Tpch(_) if shared.output.is_some() => {
-            return Err(usage("owlet tpch prints its own table: use --json FILE instead of -o"));
+        Command::Tpch(_) | Command::Bench(_) if shared.output.is_some() => {
+            return Err(usage("this command prints its own table: use --json FILE instead of -o"));
         }
         Command::Shell if shared.output.is_some() => {
             return Err(usage("-o needs a query: owlet query -o FILE \"SELECT ...\""));
         }
+        Command::DeployCheck(_) | Command::Cancel(_) if shared.output.is_some() => {
+            return Err(usage("this command writes no rows: leave -o out"));
+        }
         _ => {}
     }
     let by_default = match command {
-        Command::Query(_) if !around.stdout_terminal => Format::Csv,
+        Command::Query(_) | Command::Result(_) | Command::Queries(_) if !around.stdout_terminal => Format::Csv,
         _ => Format::Table,
     };
     let by_ending = shared.output.as_deref().map(|file| format_of(file).unwrap_or(Format::Csv));

@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
 
 /// Time that a cancelled query has to stop and clean up.
 const STOP_TIME: Duration = Duration::from_secs(5);
@@ -29,7 +30,7 @@ pub(crate) struct Runtimes {
     watcher: Runtime,
     /// Coordinates queries. Only absent while it is dropped.
     queries: Option<Runtime>,
-    /// Executes plans. Only absent while it is dropped.
+    /// Executes plans. Absent where queries run on a server, and while it is dropped.
     compute: Option<Runtime>,
 }
 
@@ -46,17 +47,19 @@ impl Runtimes {
     /// # Errors
     /// When the system gives no threads.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let failed =
-            |e: std::io::Error| Failure::Query(Error::new(ErrorKind::LimitExceeded, format!("cannot start threads: {e}")));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let watcher = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let pool = |threads: usize, name: &str| {
-            let mut builder = Builder::new_multi_thread();
-            builder.worker_threads(threads).thread_name(name).thread_stack_size(STACK_BYTES).enable_all();
-            builder.build().map_err(failed)
-        };
-        let (queries, compute) = (pool(1, "owlet-query")?, pool(threads, "owlet-compute")?);
-        Ok(Self { watcher, queries: Some(queries), compute: Some(compute) })
+        let mut own = Self::without_compute()?;
+        own.compute = Some(pool(threads, "owlet-compute")?);
+        Ok(own)
+    }
+
+    /// Starts a thread that coordinates; no plan is executed here.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub(crate) fn without_compute() -> Result<Self, Failure> {
+        let watcher = Builder::new_current_thread().enable_all().build().map_err(|e| no_threads(&e))?;
+        Ok(Self { watcher, queries: Some(pool(1, "owlet-query")?), compute: None })
     }
 
     /// Where queries run.
@@ -77,7 +80,7 @@ impl Runtimes {
     pub(crate) fn compute(&self) -> Result<&Handle, Failure> {
         match &self.compute {
             Some(runtime) => Ok(runtime.handle()),
-            None => Err(Failure::Query(Error::internal("the compute threads have ended"))),
+            None => Err(Failure::Query(Error::internal("there are no compute threads"))),
         }
     }
 
@@ -143,6 +146,34 @@ impl Runtimes {
     }
 }
 
+impl Runtimes {
+    /// Runs `work` on the query threads until it ends; Ctrl-C cancels `stop`, a second one leaves at once.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub(crate) fn until_interrupt(
+        &self,
+        stop: CancellationToken,
+        work: impl Future<Output = Result<(), Failure>> + Send + 'static,
+    ) -> Result<(), Failure> {
+        let mut task = self.queries()?.spawn(work);
+        self.watcher.block_on(async {
+            loop {
+                tokio::select! {
+                    joined = &mut task => return ended(joined, None),
+                    heard = tokio::signal::ctrl_c() => {
+                        if heard.is_ok() && stop.is_cancelled() {
+                            task.abort();
+                            return Err(Failure::Interrupted);
+                        }
+                        stop.cancel();
+                    }
+                }
+            }
+        })
+    }
+}
+
 impl Drop for Runtimes {
     /// Waits for query threads, but not long: one of them may be what the user gave up on.
     fn drop(&mut self) {
@@ -150,6 +181,16 @@ impl Drop for Runtimes {
             runtime.shutdown_timeout(END_TIME);
         }
     }
+}
+
+fn pool(threads: usize, name: &str) -> Result<Runtime, Failure> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(threads).thread_name(name).thread_stack_size(STACK_BYTES).enable_all();
+    builder.build().map_err(|e| no_threads(&e))
+}
+
+fn no_threads(error: &std::io::Error) -> Failure {
+    Failure::Query(Error::new(ErrorKind::LimitExceeded, format!("cannot start threads: {error}")))
 }
 
 fn ended<T>(joined: Result<Result<T, Failure>, JoinError>, stopped: Option<Cause>) -> Result<T, Failure> {

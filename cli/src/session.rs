@@ -1,22 +1,28 @@
 //! Runs single statements for commands and the shell: on the query threads, watched over, cleaned up whatever happens.
 
 use crate::failure::Failure;
+use crate::figures::counted;
 use crate::local::Local;
 use crate::output::{Style, print_rows};
-use crate::print::Output;
+use crate::print::{Format, Output};
 use crate::progress::ProgressLine;
-use crate::receipt;
+use crate::receipt::Account;
 use crate::resolve::Reports;
+use crate::runner::{ColumnInfo, Runner};
 use crate::runtimes::Runtimes;
-use crate::tell::tell;
+use crate::shell::{Names, SharedNames, quoted};
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use coordinator::{Coordinator, QueryControl, Receipt};
 use engine::settings::Settings;
 use engine::{Error, Result as EngineResult};
+use sql::statement::StatementKind;
 use sql::{Statement, Tables};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+/// Tables whose columns are learned for completion before anybody asks; it costs a few requests each.
+const LEARNED_TABLES: usize = 64;
 
 /// Threads, coordinator, workers and tables.
 #[derive(Debug)]
@@ -25,14 +31,6 @@ pub(crate) struct Session {
     runtimes: Runtimes,
     local: Local,
     reports: Reports,
-}
-
-/// A column of a table, as `DESCRIBE` tells it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct ColumnInfo {
-    pub(crate) name: String,
-    pub(crate) data_type: String,
-    pub(crate) nullable: String,
 }
 
 impl Session {
@@ -50,69 +48,8 @@ impl Session {
         &self.local.settings
     }
 
-    pub(crate) fn tables(&self) -> &Arc<Tables> {
-        &self.local.tables
-    }
-
-    pub(crate) fn coordinator(&self) -> &Arc<Coordinator> {
+    fn coordinator(&self) -> &Arc<Coordinator> {
         &self.local.coordinator
-    }
-
-    pub(crate) fn runtimes(&self) -> &Runtimes {
-        &self.runtimes
-    }
-
-    pub(crate) fn reports(&self) -> Reports {
-        self.reports
-    }
-
-    /// Starts over with another number of workers.
-    ///
-    /// # Errors
-    /// As [`Self::new`]; the session goes on as it was.
-    pub(crate) fn set_workers(&mut self, workers: usize) -> Result<(), Failure> {
-        let settings = Settings { workers, ..self.local.settings.clone() };
-        settings.validate().map_err(|e| Failure::Usage(e.message))?;
-        self.local = Local::new(settings, Tables::clone(&self.local.tables), self.runtimes.compute()?)?;
-        Ok(())
-    }
-
-    /// The statements of `sql`.
-    ///
-    /// # Errors
-    /// Where the text is wrong.
-    pub(crate) fn parse(&self, sql: &str) -> Result<Vec<Statement>, Failure> {
-        let (coordinator, text) = (Arc::clone(self.coordinator()), sql.to_owned());
-        let work = async move { Ok(coordinator.parse(&text).await?) };
-        self.watch(&QueryControl::new(), &ProgressLine::hidden(), work)
-    }
-
-    /// Runs `statement` and prints its rows to `out`, which comes back. `shares_screen` says that progress would stand in
-    /// the way of the rows.
-    ///
-    /// # Errors
-    /// The query's error, else that of the output.
-    pub(crate) fn print(
-        &self,
-        statement: Statement,
-        style: Style,
-        out: Output,
-        shares_screen: bool,
-    ) -> Result<(Receipt, Output), Failure> {
-        let control = QueryControl::new();
-        let line = ProgressLine::new(self.reports.progress);
-        let to_clear = if shares_screen { line.clone() } else { ProgressLine::hidden() };
-        let (coordinator, tables) = (Arc::clone(self.coordinator()), Arc::clone(self.tables()));
-        let own = control.clone();
-        let work = async move {
-            let mut run = coordinator.run(&tables, &statement, &own).await?;
-            let printed = print_rows(&mut run.rows, style, out, to_clear, &own.cancel).await;
-            // Whatever happened to the rows, the exchange must be emptied.
-            let finished = run.finish().await;
-            let out = printed?;
-            Ok((finished?, out))
-        };
-        self.watch(&control, &line, work)
     }
 
     /// Runs `statement` and gives all its rows.
@@ -122,34 +59,10 @@ impl Session {
     pub(crate) fn collect(&self, statement: Statement) -> Result<(Vec<RecordBatch>, Receipt), Failure> {
         let control = QueryControl::new();
         let line = ProgressLine::new(self.reports.progress);
-        let (coordinator, tables) = (Arc::clone(self.coordinator()), Arc::clone(self.tables()));
+        let (coordinator, tables) = (Arc::clone(self.coordinator()), Arc::clone(&self.local.tables));
         let own = control.clone();
         let work = async move { Ok(collect_rows(&coordinator, &tables, &statement, &own).await?) };
         self.watch(&control, &line, work)
-    }
-
-    /// The columns of the table that `name` writes in SQL.
-    ///
-    /// # Errors
-    /// When there is no such table, or it cannot be read.
-    pub(crate) fn describe(&self, name: &str) -> Result<Vec<ColumnInfo>, Failure> {
-        let (coordinator, tables, name) = (Arc::clone(self.coordinator()), Arc::clone(self.tables()), name.to_owned());
-        let control = QueryControl::new();
-        let own = control.clone();
-        let work = async move { Ok(describe(&coordinator, &tables, &name, &own).await?) };
-        self.watch(&control, &ProgressLine::new(self.reports.progress), work)
-    }
-
-    /// Tells what a query used, if that is wanted.
-    pub(crate) fn report(&self, receipt: &Receipt) {
-        match self.reports {
-            Reports { receipt: false, .. } => {}
-            Reports { json: true, .. } => match serde_json::to_string(receipt) {
-                Ok(line) => tell(line),
-                Err(error) => tell(format_args!("warning: the receipt cannot be written as JSON: {error}")),
-            },
-            _ => receipt::lines(receipt).into_iter().for_each(tell),
-        }
     }
 
     /// Runs `work` on the query threads; names the exchange if it could not be cleaned.
@@ -169,6 +82,109 @@ impl Session {
     }
 }
 
+impl Runner for Session {
+    type Statement = Statement;
+
+    fn reports(&self) -> Reports {
+        self.reports
+    }
+
+    fn parse(&self, sql: &str) -> Result<Vec<Statement>, Failure> {
+        let (coordinator, text) = (Arc::clone(self.coordinator()), sql.to_owned());
+        let work = async move { Ok(coordinator.parse(&text).await?) };
+        self.watch(&QueryControl::new(), &ProgressLine::hidden(), work)
+    }
+
+    fn explained(&self, mut statement: Statement) -> Statement {
+        if statement.kind == StatementKind::Rows {
+            statement.kind = StatementKind::Explain;
+        }
+        statement
+    }
+
+    fn style(&self, statement: &Statement, format: Format) -> Style {
+        match (statement.kind, format) {
+            (StatementKind::Explain | StatementKind::ExplainAnalyze, Format::Table) => Style::Lines,
+            _ => Style::Rows(format),
+        }
+    }
+
+    fn print(&self, statement: Statement, style: Style, out: Output, shares_screen: bool) -> Result<(Account, Output), Failure> {
+        let control = QueryControl::new();
+        let line = ProgressLine::new(self.reports.progress);
+        let to_clear = if shares_screen { line.clone() } else { ProgressLine::hidden() };
+        let (coordinator, tables) = (Arc::clone(self.coordinator()), Arc::clone(&self.local.tables));
+        let own = control.clone();
+        let work = async move {
+            let mut run = coordinator.run(&tables, &statement, &own).await?;
+            let printed = print_rows(&mut run.rows, style, out, to_clear, &own.cancel).await;
+            // Whatever happened to the rows, the exchange must be emptied.
+            let finished = run.finish().await;
+            let out = printed?;
+            Ok((Account::of(&finished?), out))
+        };
+        self.watch(&control, &line, work)
+    }
+
+    fn greeting(&self) -> String {
+        let tables = counted(self.local.tables.names().count() as u64, "table");
+        match self.settings().workers {
+            0 => format!("{tables}; queries run in one process"),
+            workers => format!("{tables}; queries run on {}", counted(workers as u64, "worker")),
+        }
+    }
+
+    fn tables(&self) -> Result<Vec<(String, String)>, Failure> {
+        let tables = &self.local.tables;
+        let location = |name: &str| tables.location(name).unwrap_or_default().to_owned();
+        Ok(tables.names().map(|name| (name.to_owned(), location(name))).collect())
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.local.tables.location(name).is_some()
+    }
+
+    fn describe(&self, name: &str) -> Result<Vec<ColumnInfo>, Failure> {
+        let (coordinator, tables, name) = (Arc::clone(self.coordinator()), Arc::clone(&self.local.tables), name.to_owned());
+        let control = QueryControl::new();
+        let own = control.clone();
+        let work = async move { Ok(describe(&coordinator, &tables, &name, &own).await?) };
+        self.watch(&control, &ProgressLine::new(self.reports.progress), work)
+    }
+
+    fn workers(&mut self, count: Option<usize>) -> Result<usize, Failure> {
+        if let Some(workers) = count {
+            let settings = Settings { workers, ..self.local.settings.clone() };
+            settings.validate().map_err(|e| Failure::Usage(e.message))?;
+            self.local = Local::new(settings, Tables::clone(&self.local.tables), self.runtimes.compute()?)?;
+        }
+        Ok(self.settings().workers)
+    }
+
+    /// Lets the query threads find out the columns of local tables.
+    fn learn_names(&self, names: &SharedNames) -> Result<(), Failure> {
+        let tables = Arc::clone(&self.local.tables);
+        let known: Vec<String> = tables.names().map(str::to_owned).collect();
+        // Tables elsewhere cost money to look at, so only those here are described unasked.
+        let local = |name: &&String| tables.location(name).is_some_and(|location| !location.contains("://"));
+        let learned: Vec<String> = known.iter().filter(local).take(LEARNED_TABLES).cloned().collect();
+        *names.lock().unwrap_or_else(PoisonError::into_inner) = Names { tables: known, ..Names::default() };
+        let (coordinator, names) = (Arc::clone(self.coordinator()), Arc::clone(names));
+        // Ends with the query threads; nobody waits for it.
+        drop(self.runtimes.queries()?.spawn(async move {
+            for name in learned {
+                let described = describe(&coordinator, &tables, &quoted(&name), &QueryControl::new()).await;
+                // A table that cannot be read is told when it is queried.
+                if let Ok(columns) = described {
+                    let columns = columns.into_iter().map(|column| column.name).collect();
+                    names.lock().unwrap_or_else(PoisonError::into_inner).columns.insert(name, columns);
+                }
+            }
+        }));
+        Ok(())
+    }
+}
+
 async fn collect_rows(
     coordinator: &Coordinator,
     tables: &Tables,
@@ -183,10 +199,7 @@ async fn collect_rows(
 }
 
 /// The columns of the table that `name` writes in SQL.
-///
-/// # Errors
-/// When there is no such table, or it cannot be read.
-pub(crate) async fn describe(
+async fn describe(
     coordinator: &Coordinator,
     tables: &Tables,
     name: &str,
@@ -195,15 +208,34 @@ pub(crate) async fn describe(
     let mut columns = Vec::new();
     for statement in coordinator.parse(&format!("DESCRIBE {name}")).await? {
         let (batches, _) = collect_rows(coordinator, tables, &statement, control).await?;
-        for batch in batches {
-            let text = |column: usize, row: usize| match batch.columns().get(column) {
-                Some(values) => array_value_to_string(values, row).map_err(|e| Error::internal(e.to_string())),
-                None => Ok(String::new()),
-            };
-            for row in 0..batch.num_rows() {
-                columns.push(ColumnInfo { name: text(0, row)?, data_type: text(1, row)?, nullable: text(2, row)? });
-            }
-        }
+        columns.extend(described(&batches)?);
     }
     Ok(columns)
+}
+
+/// The columns that the rows of `DESCRIBE` tell.
+///
+/// # Errors
+/// For rows of another form.
+pub(crate) fn described(batches: &[RecordBatch]) -> EngineResult<Vec<ColumnInfo>> {
+    let rows = text_rows::<3>(batches)?;
+    Ok(rows.into_iter().map(|[name, data_type, nullable]| ColumnInfo { name, data_type, nullable }).collect())
+}
+
+/// The first `N` columns of all rows as text; missing ones are empty.
+///
+/// # Errors
+/// For values that have no text.
+pub(crate) fn text_rows<const N: usize>(batches: &[RecordBatch]) -> EngineResult<Vec<[String; N]>> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        for row in 0..batch.num_rows() {
+            let mut texts = [const { String::new() }; N];
+            for (text, values) in texts.iter_mut().zip(batch.columns()) {
+                *text = array_value_to_string(values, row).map_err(|e| Error::internal(e.to_string()))?;
+            }
+            rows.push(texts);
+        }
+    }
+    Ok(rows)
 }

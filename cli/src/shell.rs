@@ -2,23 +2,21 @@
 
 mod command;
 mod complete;
-mod split;
 
 use crate::failure::Failure;
-use crate::figures::counted;
 use crate::output::Destination;
 use crate::print::{Format, PrintError};
-use crate::query::style;
 use crate::resolve::OutputChoice;
-use crate::session::{Session, describe};
+use crate::runner::Runner;
+use crate::split::split;
 use crate::tell::tell;
 use command::{COMMANDS, Command, is_command};
-use complete::{Names, SharedNames, Typing, quoted};
-use coordinator::QueryControl;
+use complete::Typing;
+pub(crate) use complete::{Names, SharedNames, quoted};
+use engine::Error;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Editor};
-use split::split;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -29,14 +27,12 @@ const HISTORY_VARIABLE: &str = "OWLET_HISTORY";
 const HISTORY_FILE: &str = ".owlet_history";
 const HISTORY_LINES: usize = 10_000;
 const PROMPT: &str = "owlet> ";
-/// Tables whose columns are learned for completion before anybody asks; it costs a few requests each.
-const LEARNED_TABLES: usize = 64;
 
 /// Runs the shell until its end.
 ///
 /// # Errors
 /// When the terminal cannot be used.
-pub(crate) fn run(session: Session, format: Format) -> Result<(), Failure> {
+pub(crate) fn run(runner: impl Runner, format: Format) -> Result<(), Failure> {
     let names: SharedNames = Arc::default();
     let mut editor = editor(&names)?;
     let history = history_file();
@@ -44,8 +40,8 @@ pub(crate) fn run(session: Session, format: Format) -> Result<(), Failure> {
         // The first time there is none.
         drop(editor.load_history(path));
     }
-    let mut shell = Shell { receipts: session.reports().receipt, session, format, names };
-    shell.learn_names()?;
+    let mut shell = Shell { receipts: runner.reports().receipt, runner, format, names };
+    shell.runner.learn_names(&shell.names)?;
     shell.greet();
     loop {
         match editor.readline(PROMPT) {
@@ -92,22 +88,18 @@ enum Next {
     Quit,
 }
 
-struct Shell {
-    session: Session,
+struct Shell<R> {
+    runner: R,
     format: Format,
     receipts: bool,
     names: SharedNames,
 }
 
-impl Shell {
+impl<R: Runner> Shell<R> {
     fn greet(&self) {
-        let tables = counted(self.session.tables().names().count() as u64, "table");
-        let place = match self.session.settings().workers {
-            0 => "in one process".to_owned(),
-            workers => format!("on {}", counted(workers as u64, "worker")),
-        };
         let version = env!("CARGO_PKG_VERSION");
-        self.say(&format!("Owlet {version}; {tables}; queries run {place}. End a statement with ;   \\? for help, \\q to quit"));
+        let greeting = self.runner.greeting();
+        self.say(&format!("Owlet {version}; {greeting}. End a statement with ;   \\? for help, \\q to quit"));
     }
 
     /// Does what a line says.
@@ -135,11 +127,11 @@ impl Shell {
 
     fn statement(&self, sql: &str) -> Result<(), Failure> {
         let destination = Destination::open(&OutputChoice { format: self.format, file: None })?;
-        for statement in self.session.parse(sql)? {
-            let style = style(&statement, self.format);
-            let (receipt, _) = self.session.print(statement, style, destination.writer()?, destination.is_terminal())?;
+        for statement in self.runner.parse(sql)? {
+            let style = self.runner.style(&statement, self.format);
+            let (account, _) = self.runner.print(statement, style, destination.writer()?, destination.is_terminal())?;
             if self.receipts {
-                self.session.report(&receipt);
+                account.report(self.runner.reports());
             }
         }
         Ok(())
@@ -147,17 +139,15 @@ impl Shell {
 
     fn command(&mut self, command: Command) -> Result<(), Failure> {
         match command {
-            Command::Tables => self.list_tables(),
+            Command::Tables => self.list_tables()?,
             Command::Describe(name) => self.describe(&name)?,
             Command::Timing => {
                 self.receipts = !self.receipts;
                 self.say(if self.receipts { "timing is on" } else { "timing is off" });
             }
             Command::Workers(count) => {
-                if let Some(count) = count {
-                    self.session.set_workers(count)?;
-                }
-                self.say(&format!("workers: {}", self.session.settings().workers));
+                let workers = self.runner.workers(count)?;
+                self.say(&format!("workers: {workers}"));
             }
             Command::Format(format) => {
                 self.format = format.unwrap_or(self.format);
@@ -169,18 +159,22 @@ impl Shell {
         Ok(())
     }
 
-    fn list_tables(&self) {
-        let tables = self.session.tables();
-        let rows: Vec<(&str, &str)> = tables.names().map(|name| (name, tables.location(name).unwrap_or_default())).collect();
-        if rows.is_empty() {
-            self.say("no tables: write FROM 'path/file.parquet', or start with --data DIR or --table NAME=PATH");
+    fn list_tables(&self) -> Result<(), Failure> {
+        let tables = self.runner.tables().map_err(without_place)?;
+        if tables.is_empty() {
+            self.say("no table has a name: write FROM 'path/file.parquet', or start with --data DIR or --table NAME=PATH");
         }
+        let rows: Vec<(&str, &str)> = tables.iter().map(|(name, place)| (name.as_str(), place.as_str())).collect();
         self.columns(&rows);
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.tables = tables.into_iter().map(|(name, _)| name).collect();
+        Ok(())
     }
 
     fn describe(&self, name: &str) -> Result<(), Failure> {
-        let known = self.session.tables().location(name).is_some();
-        let described = self.session.describe(&if known { quoted(name) } else { name.to_owned() });
+        let listed = self.names.lock().unwrap_or_else(PoisonError::into_inner).tables.iter().any(|table| table == name);
+        let known = listed || self.runner.knows(name);
+        let described = self.runner.describe(&if known { quoted(name) } else { name.to_owned() });
         let columns = described.map_err(without_place)?;
         let types: Vec<(String, String)> = columns
             .iter()
@@ -195,29 +189,6 @@ impl Shell {
             let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
             names.columns.insert(name.to_lowercase(), columns.into_iter().map(|column| column.name).collect());
         }
-        Ok(())
-    }
-
-    /// Tells completion the tables, and lets the query threads find out their columns.
-    fn learn_names(&self) -> Result<(), Failure> {
-        let tables = Arc::clone(self.session.tables());
-        let known: Vec<String> = tables.names().map(str::to_owned).collect();
-        // Tables elsewhere cost money to look at, so only those here are described unasked.
-        let local = |name: &&String| tables.location(name).is_some_and(|location| !location.contains("://"));
-        let learned: Vec<String> = known.iter().filter(local).take(LEARNED_TABLES).cloned().collect();
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Names { tables: known, ..Names::default() };
-        let (coordinator, names) = (Arc::clone(self.session.coordinator()), Arc::clone(&self.names));
-        // Ends with the query threads; nobody waits for it.
-        drop(self.session.runtimes().queries()?.spawn(async move {
-            for name in learned {
-                let described = describe(&coordinator, &tables, &quoted(&name), &QueryControl::new()).await;
-                // A table that cannot be read is told when it is queried.
-                if let Ok(columns) = described {
-                    let columns = columns.into_iter().map(|column| column.name).collect();
-                    names.lock().unwrap_or_else(PoisonError::into_inner).columns.insert(name, columns);
-                }
-            }
-        }));
         Ok(())
     }
 
@@ -236,18 +207,14 @@ impl Shell {
 }
 
 /// The place of an error in a statement that nobody typed is of no use.
-fn without_place(failure: Failure) -> Failure {
-    match failure {
-        Failure::Query(mut error) => {
-            if let Some((place, rest)) = error.message.split_once(": ")
-                && place.starts_with("line ")
-            {
-                error.message = rest.to_owned();
-            }
-            Failure::Query(error)
-        }
-        other => other,
+fn without_place(mut failure: Failure) -> Failure {
+    if let Failure::Query(Error { message, .. }) | Failure::Server { message, .. } = &mut failure
+        && let Some((place, rest)) = message.split_once(": ")
+        && place.starts_with("line ")
+    {
+        *message = rest.to_owned();
     }
+    failure
 }
 
 fn tell_in_shell(failure: &Failure) {

@@ -2,7 +2,8 @@
 
 use crate::graph::{Input, StageGraph};
 use crate::progress::{Progress, StageProgress};
-use crate::receipt::Usage;
+use crate::receipt::{Invocation, Usage};
+use crate::rows::cancelled;
 use crate::scheduler::{Action, Bounds, Event, Scheduler, StageShape};
 use crate::verify::file_scan;
 use bytes::Bytes;
@@ -16,12 +17,12 @@ use engine::ids::{AttemptId, QueryId, StageId, TaskId};
 use engine::settings::Settings;
 use engine::storage::Pins;
 use engine::task::{
-    Invoker, OperatorMetrics, Output, OutputLocation, PROTOCOL_VERSION, PinnedObject, SessionOption, StageInput, TaskOutcome,
-    TaskRequest, TaskResult, build_id, encode_plan,
+    Invoked, Invoker, OperatorMetrics, Output, OutputLocation, PROTOCOL_VERSION, PinnedObject, RunningAttempts, SessionOption,
+    StageInput, TaskOutcome, TaskRequest, TaskResult, build_id, encode_plan,
 };
 use engine::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinSet};
@@ -43,6 +44,8 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) cancel: &'a CancellationToken,
     pub(crate) progress: &'a watch::Sender<Progress>,
     pub(crate) usage: &'a Mutex<Usage>,
+    pub(crate) running: &'a RunningAttempts,
+    pub(crate) trace_parent: &'a str,
 }
 
 /// Operator metrics of each accepted task, per stage.
@@ -62,7 +65,7 @@ pub(crate) struct Completed {
 struct Run<'a> {
     env: &'a Dispatch<'a>,
     scheduler: Scheduler,
-    invocations: JoinSet<Result<Bytes>>,
+    invocations: JoinSet<Invoked>,
     attempts: HashMap<Id, AttemptId>,
     aborts: HashMap<AttemptId, AbortHandle>,
     /// Outputs that were reported and wait for the scheduler's word.
@@ -139,7 +142,7 @@ impl Run<'_> {
             let pause = wake.saturating_sub(self.env.watch.elapsed()).min(Duration::from_secs(3_600));
             tokio::select! {
                 biased;
-                () = self.env.cancel.cancelled() => return Event::Cancel,
+                () = self.env.cancel.cancelled() => return Event::Stop(cancelled()),
                 Some(joined) = self.invocations.join_next_with_id() => {
                     if let Some(event) = self.joined(joined) {
                         return event;
@@ -150,30 +153,39 @@ impl Run<'_> {
         }
     }
 
-    fn joined(&mut self, joined: Result<(Id, Result<Bytes>), tokio::task::JoinError>) -> Option<Event> {
-        let (id, answer) = match joined {
-            Ok((id, answer)) => (id, answer),
+    fn joined(&mut self, joined: Result<(Id, Invoked), tokio::task::JoinError>) -> Option<Event> {
+        let (id, invoked) = match joined {
+            Ok((id, invoked)) => (id, invoked),
             Err(error) if error.is_cancelled() => return None,
-            Err(error) => (error.id(), Err(Error::internal("an invocation panicked"))),
+            Err(error) => (error.id(), Err(Error::internal("an invocation panicked")).into()),
         };
         let attempt = self.attempts.remove(&id)?;
         self.aborts.remove(&attempt);
-        let outcome = match answer.and_then(|bytes| TaskOutcome::from_bytes(&bytes)) {
-            Ok(outcome) => outcome,
+        let (billed, throttles) = (invoked.billed, invoked.throttles);
+        let outcome = invoked.outcome.and_then(|bytes| TaskOutcome::from_bytes(&bytes));
+        let used = outcome.as_ref().ok().and_then(|outcome| outcome.resources);
+        let memory_mb = self.env.settings.worker_memory_mb();
+        let invocation = Invocation { attempt, used, billed, throttles, answered: outcome.is_ok() };
+        self.lock_usage().add_invocation(&invocation, memory_mb);
+        let event = match outcome {
+            Ok(outcome) => self.outcome(attempt, outcome),
             Err(error) => {
                 // Nobody knows whether it wrote something.
                 self.completed.wrote_objects = true;
-                return Some(Event::Failed(attempt, error));
+                Event::Failed(attempt, error)
             }
         };
-        Some(self.outcome(attempt, outcome))
+        match self.lock_usage().over_budget(self.env.settings) {
+            Some(error) => Some(Event::Stop(error)),
+            None => Some(event),
+        }
+    }
+
+    fn lock_usage(&self) -> MutexGuard<'_, Usage> {
+        self.env.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn outcome(&mut self, attempt: AttemptId, outcome: TaskOutcome) -> Event {
-        if let Some(used) = &outcome.resources {
-            let memory_mb = self.env.settings.worker_memory_mb();
-            self.env.usage.lock().unwrap_or_else(PoisonError::into_inner).add_attempt(attempt.task.stage, used, memory_mb);
-        }
         let task = attempt.task;
         let is_its_own = (outcome.stage, outcome.task, outcome.attempt) == (task.stage.0, task.index, attempt.attempt)
             && outcome.query_id == self.env.query.0.as_bytes();
@@ -198,9 +210,7 @@ impl Run<'_> {
     fn accept(&mut self, attempt: AttemptId) {
         let Some(outcome) = self.reported.remove(&attempt) else { return };
         if let (Some(TaskResult::Output(output)), Some(used)) = (outcome.result, &outcome.resources) {
-            let mut usage = self.env.usage.lock().unwrap_or_else(PoisonError::into_inner);
-            usage.add_output(attempt.task.stage, used.output_rows, used.output_bytes);
-            drop(usage);
+            self.lock_usage().add_output(attempt.task.stage, used.output_rows, used.output_bytes);
             self.completed.outputs.insert(attempt.task, output);
         }
         if self.env.collect_metrics {
@@ -218,7 +228,8 @@ impl Run<'_> {
     async fn start(&mut self, attempt: AttemptId) -> Result<()> {
         let request = self.request(attempt).await?;
         let invoker = Arc::clone(self.env.invoker);
-        let handle = self.invocations.spawn(async move { invoker.invoke(request).await });
+        let running = self.env.running.start();
+        let handle = self.invocations.spawn(async move { invoker.invoke(request, running).await });
         self.attempts.insert(handle.id(), attempt);
         self.aborts.insert(attempt, handle);
         Ok(())
@@ -247,10 +258,15 @@ impl Run<'_> {
             exchange_url: env.exchange_url.to_string(),
             inline_limit_bytes: settings.inline_limit_bytes as u64,
             time_left_ms: left_ms.min(settings.attempt_timeout_ms),
-            memory_bytes: (settings.memory_bytes / settings.workers.max(1)) as u64,
-            trace_parent: String::new(),
+            // Functions have memory of their own, and know how much; workers in this process share its budget.
+            memory_bytes: match settings.worker_function_mb {
+                0 => (settings.memory_bytes / settings.workers.max(1)) as u64,
+                _ => u64::MAX,
+            },
+            trace_parent: env.trace_parent.to_string(),
             broadcast: stage.broadcast,
             collect_metrics: env.collect_metrics,
+            cancel_poll_ms: settings.cancel_poll_ms,
         };
         let mut bytes = request.to_bytes();
         if bytes.len() > settings.max_request_bytes {
@@ -310,8 +326,10 @@ impl Run<'_> {
     fn publish(&self) {
         let stages =
             self.scheduler.progress().into_iter().map(|(stage, done, tasks)| StageProgress { stage, done, tasks }).collect();
-        let scanned_bytes = self.env.usage.lock().unwrap_or_else(PoisonError::into_inner).scanned_bytes();
-        self.env.progress.send_replace(Progress { stages, scanned_bytes });
+        let usage = self.lock_usage();
+        let (scanned_bytes, cost) = (usage.scanned_bytes(), usage.cost_so_far());
+        drop(usage);
+        self.env.progress.send_replace(Progress { stages, scanned_bytes, cost });
     }
 }
 

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, displayable};
 use datafusion_distributed::{DistributedLeafExec, NetworkBoundaryExt};
 use engine::Result;
-use engine::cost::{LambdaUse, MB_PER_VCPU, S3Use, US_EAST_1_ARM64};
+use engine::cost::{LambdaUse, MB_PER_VCPU, PriceTable, S3Use};
 use engine::settings::Settings;
 use engine::task::OperatorMetrics;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub(crate) fn estimate(planned: &Planned, settings: &Settings, scan_bytes: u64) 
                 lines.push(format!("not on workers: {reason}"));
             }
             let partitions = settings.local_partition_count() as u64;
-            lines.extend(estimated_cost(1, 0, partitions, partitions * MB_PER_VCPU, scan_bytes));
+            lines.extend(estimated_cost(&settings.prices, (1, 0), partitions, partitions * MB_PER_VCPU, scan_bytes));
         }
         Planned::Stages(graph) => {
             draw_box(&mut lines, 0, "Coordinator", &static_nodes(&graph.head));
@@ -63,14 +63,20 @@ pub(crate) fn estimate(planned: &Planned, settings: &Settings, scan_bytes: u64) 
             });
             let tasks: u64 = graph.stages.iter().map(|stage| u64::from(stage.tasks)).sum();
             let (partitions, memory_mb) = (settings.worker_partitions as u64, settings.worker_memory_mb());
-            lines.extend(estimated_cost(tasks, graph.stages.len(), partitions, memory_mb, scan_bytes));
+            lines.extend(estimated_cost(&settings.prices, (tasks, graph.stages.len()), partitions, memory_mb, scan_bytes));
         }
     }
     text_stream(COLUMN, lines)
 }
 
 /// What `tasks` functions of `partitions` vCPUs would cost to scan `scan_bytes` evenly; what joins and sorts add is not known yet.
-fn estimated_cost(tasks: u64, stages: usize, partitions: u64, memory_mb: u64, scan_bytes: u64) -> Vec<String> {
+fn estimated_cost(
+    prices: &PriceTable,
+    (tasks, stages): (u64, usize),
+    partitions: u64,
+    memory_mb: u64,
+    scan_bytes: u64,
+) -> Vec<String> {
     let cpu = Duration::from_secs_f64(scan_bytes as f64 / SCAN_BYTES_PER_VCPU_SECOND as f64);
     let per_task = cpu / u32::try_from(tasks.max(1) * partitions).unwrap_or(u32::MAX);
     let mut lambda = LambdaUse::default();
@@ -79,14 +85,14 @@ fn estimated_cost(tasks: u64, stages: usize, partitions: u64, memory_mb: u64, sc
     }
     // A footer and a column range per split, and an exchange read per task.
     let gets = scan_bytes.div_ceil(engine::storage::MAX_READ_BYTES) + 3 * tasks;
-    let price = US_EAST_1_ARM64.lambda(lambda) + US_EAST_1_ARM64.s3(S3Use { gets, puts: 0 });
+    let price = prices.lambda(lambda) + prices.s3(S3Use { gets, puts: 0 });
     vec![
         format!("estimate: {} of projected columns after pruning; tasks={tasks}, stages={stages}", bytes_text(scan_bytes)),
         format!(
             "estimate: {:.3} GB-s, about {gets} requests, {price} on AWS ({}); Athena {}",
             lambda.gb_seconds(),
-            US_EAST_1_ARM64.label,
-            US_EAST_1_ARM64.athena(scan_bytes)
+            prices.label,
+            prices.athena(scan_bytes)
         ),
     ]
 }

@@ -1,5 +1,6 @@
 //! What a person watching a query sees while it runs.
 
+use engine::cost::NanoDollars;
 use engine::ids::StageId;
 
 /// A snapshot of a running query.
@@ -9,6 +10,8 @@ pub struct Progress {
     pub stages: Vec<StageProgress>,
     /// Bytes that finished attempts read from table data.
     pub scanned_bytes: u64,
+    /// Price of what has ended so far.
+    pub cost: NanoDollars,
 }
 
 /// One stage of it.

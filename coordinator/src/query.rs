@@ -6,8 +6,8 @@ use crate::explain;
 use crate::graph::StageGraph;
 use crate::plan::{Planned, Planner};
 use crate::progress::Progress;
-use crate::receipt::{Receipt, Usage};
-use crate::rows::Rows;
+use crate::receipt::{Receipt, Usage, over_scan_limit};
+use crate::rows::{Budget, Rows, cancelled, too_long};
 use crate::subquery::{SubqueryValues, next_subquery, scalar_value};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::execution::context::SessionContext;
@@ -16,7 +16,8 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use engine::clock::{Stopwatch, random_uuid};
+use engine::clock::{Stopwatch, sleep, time_ordered_uuid};
+use engine::cost::NanoDollars;
 use engine::exchange::{Exchange, ExchangeReader};
 use engine::ids::QueryId;
 use engine::memory::PeakPool;
@@ -25,17 +26,19 @@ use engine::panic::caught;
 use engine::session::{SharedRuntime, memory_pool, with_exchange};
 use engine::settings::Settings;
 use engine::storage::{Meter, Pins, Storage};
-use engine::task::Invoker;
-use engine::{Error, ErrorKind, Result};
+use engine::task::{Invoker, RunningAttempts};
+use engine::{Error, Result};
 use futures::StreamExt;
 use sql::statement::StatementKind;
 use sql::{Limits, Statement, Tables};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+/// Longest wait for attempts that were given up: workers look for the cancel marker twice a second.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
 /// Batches that a plan may be ahead of their reader.
 const ROWS_AHEAD: usize = 4;
 
@@ -55,12 +58,55 @@ pub struct QueryControl {
     pub cancel: CancellationToken,
     /// Where snapshots of its progress go.
     pub progress: Arc<watch::Sender<Progress>>,
+    /// The query's id; each run gets one of its own when absent.
+    pub id: Option<QueryId>,
+    /// What this query may use, where that is less than the settings say.
+    pub limits: QueryLimits,
+    /// W3C `traceparent` that the query belongs to, or empty.
+    pub trace_parent: String,
+    /// What a query used that failed before its rows could be read.
+    pub failed: Arc<watch::Sender<Option<Box<Receipt>>>>,
+}
+
+/// Limits of one query.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct QueryLimits {
+    /// Longest run.
+    pub timeout: Option<Duration>,
+    /// Most bytes of table data.
+    pub max_scan_bytes: Option<u64>,
+    /// Highest price.
+    pub max_cost: Option<NanoDollars>,
+}
+
+impl QueryLimits {
+    /// `settings` with these limits where they are lower.
+    fn apply(&self, settings: &Arc<Settings>) -> Arc<Settings> {
+        if *self == Self::default() {
+            return Arc::clone(settings);
+        }
+        let lower = |set: Option<u64>, own: Option<u64>| set.into_iter().chain(own).min();
+        let timeout_ms = self.timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        Arc::new(Settings {
+            query_timeout_ms: timeout_ms.unwrap_or(u64::MAX).min(settings.query_timeout_ms),
+            max_scan_bytes: lower(settings.max_scan_bytes, self.max_scan_bytes),
+            max_cost_nano_usd: lower(settings.max_cost_nano_usd, self.max_cost.map(|cost| cost.0)),
+            ..settings.as_ref().clone()
+        })
+    }
 }
 
 impl QueryControl {
     /// A control that nobody has touched.
     pub fn new() -> Self {
-        Self { cancel: CancellationToken::new(), progress: Arc::new(watch::Sender::new(Progress::default())) }
+        Self {
+            cancel: CancellationToken::new(),
+            progress: Arc::new(watch::Sender::new(Progress::default())),
+            id: None,
+            limits: QueryLimits::default(),
+            trace_parent: String::new(),
+            failed: Arc::new(watch::Sender::new(None)),
+        }
     }
 }
 
@@ -93,6 +139,10 @@ impl Coordinator {
         &self.settings
     }
 
+    pub(crate) fn storage(&self) -> &Arc<Storage> {
+        &self.storage
+    }
+
     /// The statements of `sql`.
     ///
     /// # Errors
@@ -110,20 +160,21 @@ impl Coordinator {
         let mut run = self.start(control)?;
         match caught("the query", run.open(tables.clone(), statement.clone())).await {
             Ok(stream) => {
-                let limit = Duration::from_millis(self.settings.query_timeout_ms);
-                let rows = Rows::new(stream, control.cancel.clone(), run.watch, limit);
+                let rows = run.rows(stream);
                 Ok(QueryRun { rows, query: run })
             }
             Err(error) => {
-                run.clean_up().await?;
-                Err(error)
+                let cleaned = run.clean_up().await;
+                control.failed.send_replace(Some(Box::new(run.receipt(0))));
+                cleaned.and(Err(error))
             }
         }
     }
 
     fn start(&self, control: &QueryControl) -> Result<Query> {
-        let id = QueryId(random_uuid());
-        let limit = Duration::from_millis(self.settings.query_timeout_ms);
+        let id = control.id.unwrap_or_else(|| QueryId(time_ordered_uuid()));
+        let settings = control.limits.apply(&self.settings);
+        let limit = Duration::from_millis(settings.query_timeout_ms);
         let (source_meter, exchange_meter, pins) = (Meter::new(), Meter::new(), self.shared.pins());
         let registry = self.storage.registry(Arc::clone(&source_meter), pins.clone(), limit);
         let pool = PeakPool::new(memory_pool(self.settings.memory_bytes));
@@ -137,7 +188,7 @@ impl Coordinator {
         };
         Ok(Query {
             id,
-            settings: Arc::clone(&self.settings),
+            settings,
             invoker: self.invoker.clone(),
             planner: Arc::new(Planner::new(&self.settings, &runtime)?),
             compute: self.shared.compute(),
@@ -148,7 +199,8 @@ impl Coordinator {
             exchange_meter,
             control: control.clone(),
             watch: Stopwatch::start(),
-            usage: Mutex::default(),
+            usage: Mutex::new(Usage::new(&self.settings.prices)),
+            running: RunningAttempts::default(),
             planning: Duration::ZERO,
             local_reason: None,
             sweep: false,
@@ -192,6 +244,7 @@ struct Query {
     control: QueryControl,
     watch: Stopwatch,
     usage: Mutex<Usage>,
+    running: RunningAttempts,
     planning: Duration,
     local_reason: Option<String>,
     /// Whether the exchange may hold objects of this query.
@@ -237,7 +290,8 @@ impl Query {
         let bound = on_deep_stack(async move { sql::bind(&context, &tables, &statement).await });
         tokio::select! {
             bound = bound => bound,
-            () = self.control.cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the query was cancelled")),
+            () = self.control.cancel.cancelled() => Err(cancelled()),
+            () = self.out_of_time() => Err(too_long(Duration::from_millis(self.settings.query_timeout_ms))),
         }
     }
 
@@ -246,10 +300,37 @@ impl Query {
         let planned = on_deep_stack(async move { planner.plan(&logical, verify).await });
         let planned = tokio::select! {
             planned = planned => planned,
-            () = self.control.cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the query was cancelled")),
+            () = self.control.cancel.cancelled() => Err(cancelled()),
+            () = self.out_of_time() => Err(too_long(Duration::from_millis(self.settings.query_timeout_ms))),
         };
         self.planning = self.watch.elapsed();
         planned
+    }
+
+    async fn out_of_time(&self) {
+        sleep(Duration::from_millis(self.settings.query_timeout_ms).saturating_sub(self.watch.elapsed())).await;
+    }
+
+    fn rows(&self, stream: SendableRecordBatchStream) -> Rows {
+        let limit = Duration::from_millis(self.settings.query_timeout_ms);
+        let rows = Rows::new(stream, self.control.cancel.clone(), self.watch, limit);
+        if self.settings.max_scan_bytes.is_none() && self.settings.max_cost_nano_usd.is_none() {
+            return rows;
+        }
+        let (settings, meter) = (Arc::clone(&self.settings), Arc::clone(&self.source_meter));
+        rows.within(Budget { settings, meter, spent: self.lock_usage().cost_so_far() })
+    }
+
+    /// Refuses a plan that would scan more than it may.
+    async fn check_scan(&self, planned: &Planned) -> Result<()> {
+        if self.settings.max_scan_bytes.is_none() {
+            return Ok(());
+        }
+        let bytes = match planned {
+            Planned::Local { plan, .. } => self.planner.sizing.measure(plan).await?,
+            Planned::Stages(_) => self.planner.sizing.planned_bytes(),
+        };
+        over_scan_limit(&self.settings, bytes).map_or(Ok(()), Err)
     }
 
     /// Runs `logical` up to its head.
@@ -258,7 +339,9 @@ impl Query {
             Some(_) => Box::pin(self.resolve_subqueries(logical)).await?,
             None => logical,
         };
-        match self.plan(logical, true).await? {
+        let planned = self.plan(logical, true).await?;
+        self.check_scan(&planned).await?;
+        match planned {
             Planned::Local { plan, reason } => {
                 self.local_reason = reason;
                 let stream = execute_on(&self.compute, Arc::clone(&plan), self.planner.local.task_ctx());
@@ -274,7 +357,7 @@ impl Query {
         else {
             return Err(Error::internal("stages without workers"));
         };
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner).next_plan();
+        self.lock_usage().next_plan();
         let dispatch = Dispatch {
             query: self.id,
             settings: &self.settings,
@@ -290,6 +373,8 @@ impl Query {
             cancel: &self.control.cancel,
             progress: &self.control.progress,
             usage: &self.usage,
+            running: &self.running,
+            trace_parent: &self.control.trace_parent,
         };
         let mut completed = Completed::default();
         let ran = run_stages(&dispatch, &mut completed).await;
@@ -311,8 +396,7 @@ impl Query {
             // Two rows are enough to know that there are too many.
             let two = LogicalPlanBuilder::from(subquery.as_ref().clone()).limit(0, Some(2))?.build()?;
             let opened = self.execute(two, false).await?;
-            let limit = Duration::from_millis(self.settings.query_timeout_ms);
-            let batches = Rows::new(opened.stream, self.control.cancel.clone(), self.watch, limit).collect().await?;
+            let batches = self.rows(opened.stream).collect().await?;
             let value = scalar_value(&batches, &subquery)?;
             values.insert(&subquery, Expr::Literal(value, None))?;
             logical = values.replace_in(logical)?;
@@ -322,28 +406,38 @@ impl Query {
 
     async fn explain_analyze(&mut self, logical: LogicalPlan) -> Result<SendableRecordBatchStream> {
         let opened = self.execute(logical, true).await?;
-        let limit = Duration::from_millis(self.settings.query_timeout_ms);
-        let mut rows = Rows::new(opened.stream, self.control.cancel.clone(), self.watch, limit);
+        let mut rows = self.rows(opened.stream);
         while rows.next().await?.is_some() {}
         let receipt = self.receipt(rows.count());
         let head = operator_metrics(&opened.head);
         explain::analyzed(&head, opened.graph.as_deref(), &opened.metrics, &receipt)
     }
 
+    /// Stops attempts that still run, counts what they used, and empties the query's folder of the exchange.
     async fn clean_up(&mut self) -> Result<()> {
-        if let Some(invoker) = &self.invoker {
-            invoker.settle().await;
-        }
-        match &self.exchange {
-            Some(exchange) if std::mem::take(&mut self.sweep) => {
-                exchange.sweep().await.map_err(|e| e.context("cleaning the exchange"))
+        let Some(exchange) = self.exchange.clone() else { return Ok(()) };
+        if self.running.count() > 0 {
+            self.sweep = true;
+            if self.settings.cancel_poll_ms > 0 {
+                exchange.cancel().await.map_err(|e| e.context("stopping attempts"))?;
             }
-            _ => Ok(()),
+            self.running.settle(SETTLE_TIME).await;
+        }
+        let memory_mb = self.settings.worker_memory_mb();
+        let late = self.running.take_late();
+        late.into_iter().for_each(|invoked| self.lock_usage().add_late(invoked, memory_mb));
+        match std::mem::take(&mut self.sweep) {
+            true => exchange.sweep().await.map_err(|e| e.context("cleaning the exchange")),
+            false => Ok(()),
         }
     }
 
+    fn lock_usage(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn receipt(&self, rows: u64) -> Receipt {
-        let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let usage = self.lock_usage();
         let (source, exchange) = (self.source_meter.counts(), self.exchange_meter.counts());
         Receipt {
             query_id: self.id.to_string(),

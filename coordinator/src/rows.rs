@@ -1,12 +1,17 @@
 //! The rows of a query on their way to the caller, and what must happen however that ends.
 
+use crate::receipt::{coordinator_memory_mb, over_cost_limit, over_scan_limit};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use engine::clock::{Stopwatch, sleep};
+use engine::cost::{LambdaUse, NanoDollars};
 use engine::panic::caught;
+use engine::settings::Settings;
+use engine::storage::Meter;
 use engine::{Error, ErrorKind, Result};
 use futures::StreamExt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +22,27 @@ pub struct Rows {
     watch: Stopwatch,
     limit: Duration,
     count: u64,
+    budget: Option<Budget>,
+}
+
+/// What a query may use while its rows are read.
+pub(crate) struct Budget {
+    pub(crate) settings: Arc<Settings>,
+    /// What this process reads.
+    pub(crate) meter: Arc<Meter>,
+    /// What the workers have cost.
+    pub(crate) spent: NanoDollars,
+}
+
+impl Budget {
+    /// The error of a query that has run for `elapsed`, if that is too much.
+    fn exceeded(&self, elapsed: Duration) -> Option<Error> {
+        let (settings, counts) = (&self.settings, self.meter.counts());
+        over_scan_limit(settings, counts.bytes_read).or_else(|| {
+            let own = LambdaUse::invocation(coordinator_memory_mb(settings, self.spent == NanoDollars::default()), elapsed);
+            over_cost_limit(settings, self.spent + settings.prices.lambda(own) + settings.prices.s3(counts.s3_use()))
+        })
+    }
 }
 
 impl std::fmt::Debug for Rows {
@@ -27,7 +53,13 @@ impl std::fmt::Debug for Rows {
 
 impl Rows {
     pub(crate) fn new(stream: SendableRecordBatchStream, cancel: CancellationToken, watch: Stopwatch, limit: Duration) -> Self {
-        Self { stream, cancel, watch, limit, count: 0 }
+        Self { stream, cancel, watch, limit, count: 0, budget: None }
+    }
+
+    /// The same, until more is used than `budget` allows.
+    pub(crate) fn within(mut self, budget: Budget) -> Self {
+        self.budget = Some(budget);
+        self
     }
 
     /// Columns of the rows.
@@ -48,10 +80,13 @@ impl Rows {
         let left = self.limit.saturating_sub(self.watch.elapsed());
         let batch = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Err(Error::new(ErrorKind::Cancelled, "the query was cancelled")),
+            () = self.cancel.cancelled() => return Err(cancelled()),
             batch = caught("the query", async { self.stream.next().await.transpose().map_err(Error::from) }) => batch?,
             () = sleep(left) => return Err(too_long(self.limit)),
         };
+        if let Some(error) = self.budget.as_ref().and_then(|budget| budget.exceeded(self.watch.elapsed())) {
+            return Err(error);
+        }
         self.count += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
         Ok(batch)
     }
@@ -67,6 +102,11 @@ impl Rows {
         }
         Ok(batches)
     }
+}
+
+/// The error of a query that its caller cancelled.
+pub(crate) fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "the query was cancelled")
 }
 
 /// The error of a query that reached its time limit, in its stages or while its rows were read.

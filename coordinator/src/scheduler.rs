@@ -53,8 +53,8 @@ pub(crate) enum Event {
     Failed(AttemptId, Error),
     /// Time passed.
     Tick,
-    /// The caller does not want the result any more.
-    Cancel,
+    /// The caller does not want the result any more, or a limit was passed.
+    Stop(Error),
 }
 
 /// What to do now.
@@ -138,7 +138,7 @@ impl Scheduler {
             Event::Finished(attempt) => self.finished(attempt, &mut actions),
             Event::Failed(attempt, error) => self.failed(attempt, error, now, &mut actions),
             Event::Tick => {}
-            Event::Cancel => self.fail(Error::new(ErrorKind::Cancelled, "the query was cancelled"), &mut actions),
+            Event::Stop(error) => self.fail(error, &mut actions),
         }
         if !self.ended && now >= self.bounds.deadline {
             self.fail(too_long(self.bounds.deadline), &mut actions);

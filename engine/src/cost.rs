@@ -1,11 +1,13 @@
 //! Money: turns requests, bytes and GB-seconds into list prices, in integers.
 
-use serde::Serialize;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 /// A thousand-millionth of a US dollar; integer, so that sums are exact.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize, Deserialize)]
 pub struct NanoDollars(pub u64);
 
 impl std::ops::Add for NanoDollars {
@@ -28,10 +30,11 @@ impl fmt::Display for NanoDollars {
 }
 
 /// List prices of one region and architecture on one day.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PriceTable {
     /// Which prices these are and when they were read.
-    pub label: &'static str,
+    pub label: Cow<'static, str>,
     /// Price of one GB-second of Lambda, in 10⁻¹³ dollars ($0.0000133334 = 133,334,000).
     pub lambda_gb_second_e13: u64,
     /// Price of one Lambda request ($0.20 per million).
@@ -50,7 +53,7 @@ pub struct PriceTable {
 /// $0.20 per million requests, S3 Standard $0.40 per million GET and $5 per million PUT or LIST,
 /// Athena $5 per TB with a minimum of 10 MB per query.
 pub const US_EAST_1_ARM64: PriceTable = PriceTable {
-    label: "us-east-1, arm64, list prices of 2026-11",
+    label: Cow::Borrowed("us-east-1, arm64, list prices of 2026-11"),
     lambda_gb_second_e13: 133_334_000,
     lambda_request: NanoDollars(200),
     s3_get: NanoDollars(400),
@@ -58,6 +61,28 @@ pub const US_EAST_1_ARM64: PriceTable = PriceTable {
     athena_tb: NanoDollars(5_000_000_000),
     athena_min_bytes: 10_000_000,
 };
+
+/// The same for x86_64 functions: $0.0000166667 per GB-second.
+pub const US_EAST_1_X86_64: PriceTable = PriceTable {
+    label: Cow::Borrowed("us-east-1, x86_64, list prices of 2026-11"),
+    lambda_gb_second_e13: 166_667_000,
+    ..US_EAST_1_ARM64
+};
+
+impl PriceTable {
+    /// The table that `text` names (`arm64`, `x86_64`: us-east-1), or holds as JSON for another region.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidQuery`](crate::ErrorKind::InvalidQuery) for anything else.
+    pub fn named(text: &str) -> Result<Self> {
+        match text.trim() {
+            "arm64" => Ok(US_EAST_1_ARM64),
+            "x86_64" => Ok(US_EAST_1_X86_64),
+            json => serde_json::from_str(json)
+                .map_err(|e| Error::invalid(format!("prices are 'arm64', 'x86_64', or a table in JSON: {e}"))),
+        }
+    }
+}
 
 /// Memory that gives a Lambda function one vCPU, in MB (AWS Lambda developer guide).
 pub const MB_PER_VCPU: u64 = 1_769;
@@ -75,6 +100,11 @@ impl LambdaUse {
     /// One invocation with `memory_mb` that ran for `elapsed`; billed by the millisecond, rounded up.
     pub fn invocation(memory_mb: u64, elapsed: Duration) -> Self {
         let billed_ms = u64::try_from(elapsed.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX).max(1);
+        Self { requests: 1, mb_ms: memory_mb.saturating_mul(billed_ms) }
+    }
+
+    /// One invocation as the service bills it.
+    pub fn billed(memory_mb: u64, billed_ms: u64) -> Self {
         Self { requests: 1, mb_ms: memory_mb.saturating_mul(billed_ms) }
     }
 
@@ -129,6 +159,15 @@ mod tests {
         assert_eq!(used.gb_seconds(), 3_600.0);
         // 3,600 × $0.0000133334 + one request.
         assert_eq!(US_EAST_1_ARM64.lambda(used), NanoDollars(48_000_240 + 200));
+    }
+
+    #[test]
+    fn tables_are_named_or_given() -> Result<()> {
+        assert_eq!(PriceTable::named("x86_64")?, US_EAST_1_X86_64);
+        let own = serde_json::to_string(&PriceTable { label: "ours".into(), ..US_EAST_1_ARM64 }).unwrap_or_default();
+        assert_eq!(PriceTable::named(&own)?.label, "ours");
+        assert!(PriceTable::named("mips").is_err());
+        Ok(())
     }
 
     #[test]

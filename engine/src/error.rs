@@ -159,9 +159,11 @@ impl From<object_store::Error> for Error {
                     "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile's variables",
                 );
             }
-            _ if text.contains("503") || text.contains("429") || text.contains("SlowDown") => ErrorKind::Throttled,
-            _ => ErrorKind::Unavailable,
+            _ => kind_of_text(&text).unwrap_or(ErrorKind::Unavailable),
         };
+        if kind == ErrorKind::InvalidQuery && matches!(error, object_store::Error::Generic { .. }) {
+            return Error::new(kind, format!("the bucket is in another region than this process works in ({text})"));
+        }
         if kind == ErrorKind::Changed {
             return Error::new(kind, format!("an object was replaced while the query read it; run the query again ({text})"));
         }
@@ -175,6 +177,21 @@ impl From<object_store::Error> for Error {
         }
         Error::new(kind, text)
     }
+}
+
+/// The kind of a store's error of which only the text is left: listings and deletes have no variants of their own, and DataFusion
+/// keeps only the text of what went wrong with a footer. None for an error that another try may not meet.
+fn kind_of_text(text: &str) -> Option<ErrorKind> {
+    let parts: [(&[&str], ErrorKind); 5] = [
+        (&["lacked the necessary privileges", "403 Forbidden", "code: AccessDenied"], ErrorKind::AccessDenied),
+        (&["Request precondition failure"], ErrorKind::Changed),
+        (&["NoSuchBucket", "NoSuchKey"], ErrorKind::NotFound),
+        // What S3 answers in another region than the bucket's.
+        (&["redirect without LOCATION", "AuthorizationHeaderMalformed", "PermanentRedirect"], ErrorKind::InvalidQuery),
+        (&["503 Service", "429 Too Many", "SlowDown"], ErrorKind::Throttled),
+    ];
+    let found = parts.iter().find(|(parts, _)| parts.iter().any(|part| text.contains(part)));
+    found.map(|(_, kind)| *kind)
 }
 
 impl From<std::io::Error> for Error {
@@ -229,7 +246,7 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         },
         DataFusionError::ParquetError(inner) => match inner.as_ref() {
             parquet::errors::ParquetError::External(external) => from_external(external.as_ref()),
-            other => Error::new(ErrorKind::Corrupt, other.to_string()),
+            other => from_parquet(&other.to_string()),
         },
         DataFusionError::ObjectStore(inner) => from_external(inner.as_ref()),
         DataFusionError::IoError(inner) => Error::new(ErrorKind::Unavailable, inner.to_string()),
@@ -246,6 +263,17 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         DataFusionError::Internal(_) | DataFusionError::Ffi(_) => Error::internal(clean(&text())),
         _ => Error::internal(clean(&text())),
     }
+}
+
+/// An error of the Parquet reader: damage, unless a store's error made it.
+fn from_parquet(text: &str) -> Error {
+    let of_store = text.contains("Failed to fetch metadata for file")
+        && ["Generic S3 error", "Object Store error", "External: "].iter().any(|part| text.contains(part));
+    if !of_store {
+        return Error::new(ErrorKind::Corrupt, text);
+    }
+    let own = ErrorKind::ALL.into_iter().find(|kind| text.contains(&format!("error: {}: ", kind.name())));
+    Error::new(own.or_else(|| kind_of_text(text)).unwrap_or(ErrorKind::Unavailable), text)
 }
 
 fn clean(message: &str) -> String {
@@ -324,8 +352,40 @@ mod tests {
         assert_eq!(Error::from(missing).kind.verdict(), Verdict::Fail);
         let reset = object_store::Error::Generic { store: "S3", source: "connection reset".into() };
         assert_eq!(Error::from(reset).kind.verdict(), Verdict::RetryNow);
+        for (answer, kind) in [
+            ("Error performing list request: ... 403 Forbidden: AccessDenied", ErrorKind::AccessDenied),
+            ("DeleteObjects request failed for key k: Access Denied (code: AccessDenied)", ErrorKind::AccessDenied),
+            ("Error performing list request: ... 404 Not Found: <Code>NoSuchBucket</Code>", ErrorKind::NotFound),
+            ("Received redirect without LOCATION, ... incorrectly configured region", ErrorKind::InvalidQuery),
+        ] {
+            let error = object_store::Error::Generic { store: "S3", source: answer.into() };
+            assert_eq!(Error::from(error).kind, kind, "{answer}");
+        }
         let slow = object_store::Error::Generic { store: "S3", source: "503 Service Unavailable SlowDown".into() };
         assert!(matches!(Error::from(slow).kind.verdict(), Verdict::RetryAfter(_)));
+    }
+
+    /// DataFusion makes text of what a footer's read failed with.
+    #[test]
+    fn a_footer_that_could_not_be_read_is_not_damage() {
+        use parquet::errors::ParquetError;
+        let error = |source: DataFusionError| {
+            let text = format!("Failed to fetch metadata for file k: {source}");
+            Error::from(DataFusionError::from(ParquetError::General(text))).kind
+        };
+        let store = |error: object_store::Error| DataFusionError::from(ParquetError::External(Box::new(error)));
+        let source = || "x".into();
+        let denied = object_store::Error::PermissionDenied { path: "k".into(), source: source() };
+        assert_eq!(error(store(denied)), ErrorKind::AccessDenied);
+        let changed = object_store::Error::Precondition { path: "k".into(), source: source() };
+        assert_eq!(error(changed.into()), ErrorKind::Changed);
+        let reset = object_store::Error::Generic { store: "S3", source: source() };
+        assert_eq!(error(reset.into()), ErrorKind::Unavailable);
+        let own = Box::new(Error::new(ErrorKind::AccessDenied, "outside"));
+        let outside = object_store::Error::Generic { store: "data locations", source: own };
+        assert_eq!(error(outside.into()), ErrorKind::AccessDenied);
+        assert_eq!(error(ParquetError::General("Invalid Parquet file. Corrupt footer".into()).into()), ErrorKind::Corrupt);
+        assert_eq!(error(ParquetError::EOF("file size of 3 is less than footer".into()).into()), ErrorKind::Corrupt);
     }
 
     #[test]

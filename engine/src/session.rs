@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 /// Consumers named in a memory error.
 const NAMED_MEMORY_CONSUMERS: NonZeroUsize = NonZeroUsize::new(5).unwrap();
-/// Parquet footers kept per process, in bytes.
+/// Most bytes of Parquet footers kept per process; and at most an eighth of its memory budget.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
 
 /// Largest build side of a join that is collected whole, in bytes of Arrow memory as statistics estimate them.
@@ -88,7 +88,7 @@ impl SharedRuntime {
         };
         let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(settings.temp_quota_bytes);
         let cache = CacheManagerConfig::default()
-            .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
+            .with_metadata_cache_limit(FOOTER_CACHE_BYTES.min(settings.memory_bytes / 8))
             .with_list_files_cache_limit(0)
             .with_file_statistics_cache_limit(0);
         let base = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).with_cache_manager(cache).build_arc()?;

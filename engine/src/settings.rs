@@ -1,5 +1,6 @@
 //! Every knob, as plain data with units in the names; knows nothing of where a value came from.
 
+use crate::cost::{PriceTable, US_EAST_1_ARM64};
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,6 +54,20 @@ pub struct Settings {
     pub query_timeout_ms: u64,
     /// Where stages exchange rows: an object store URL; a temporary folder when absent.
     pub exchange_url: Option<String>,
+    /// URL prefixes that SQL may read; all locations when absent.
+    pub data_locations: Option<Vec<String>>,
+    /// A query that would scan, or has scanned, more bytes of table data fails; no limit when absent.
+    pub max_scan_bytes: Option<u64>,
+    /// A query whose price so far passes this fails, in 10⁻⁹ dollars; no limit when absent.
+    pub max_cost_nano_usd: Option<u64>,
+    /// Pause between a running attempt's looks for the query's cancel marker, in milliseconds; 0 never looks.
+    pub cancel_poll_ms: u64,
+    /// Memory of a worker function, in MB; 0 means as many vCPUs as partitions.
+    pub worker_function_mb: u64,
+    /// Memory of the coordinator function, in MB; 0 means one vCPU, or one per local partition without workers.
+    pub coordinator_function_mb: u64,
+    /// What things cost.
+    pub prices: PriceTable,
     /// Most bytes of one SQL statement.
     pub max_sql_bytes: usize,
     /// Deepest nesting of an expression or a query, in syntax tree levels.
@@ -94,6 +109,13 @@ impl Default for Settings {
             attempt_timeout_ms: 900_000,
             query_timeout_ms: 1_800_000,
             exchange_url: None,
+            data_locations: None,
+            max_scan_bytes: None,
+            max_cost_nano_usd: None,
+            cancel_poll_ms: 0,
+            worker_function_mb: 0,
+            coordinator_function_mb: 0,
+            prices: US_EAST_1_ARM64,
             max_sql_bytes: MAX_SQL_BYTES,
             max_sql_depth: 1_000,
             s3: S3Settings::default(),
@@ -139,9 +161,12 @@ impl Settings {
         }
     }
 
-    /// Memory of the function that would run one task, in MB: as many vCPUs as partitions.
+    /// Memory of the function that runs, or would run, one task, in MB.
     pub fn worker_memory_mb(&self) -> u64 {
-        (self.worker_partitions as u64 * crate::cost::MB_PER_VCPU).min(10_240)
+        match self.worker_function_mb {
+            0 => (self.worker_partitions as u64 * crate::cost::MB_PER_VCPU).min(10_240),
+            set => set,
+        }
     }
 }
 

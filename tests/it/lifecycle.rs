@@ -43,7 +43,7 @@ fn a_query_over_its_time_limit_ends_and_its_exchange_is_empty() {
         block_on(async move {
             let cluster = cluster(Settings { query_timeout_ms: 200, ..small_data_settings(workers) });
             let answer = cluster.query(LONG).await.map(|answer| rows(&answer.batches));
-            assert!(answer.is_err_and(|error| error.kind == ErrorKind::LimitExceeded), "{workers} workers");
+            assert!(matches!(&answer, Err(error) if error.kind == ErrorKind::LimitExceeded), "{workers} workers: {answer:?}");
             assert_eq!(cluster.left_in_exchange(), Vec::<String>::new());
         });
     }

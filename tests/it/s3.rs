@@ -101,12 +101,19 @@ fn throttles_resets_and_short_answers_are_survived_and_counted() {
             server.faults().clear();
             server.reset_ledger();
             let what = format!("{kind:?}");
+            let listed = server.faults().arm(Fault::new(Op::List, "", kind.clone()));
             let fired = server.faults().arm(Fault::new(Op::Get, "fact/p", kind).skip(3).times(2));
             let cluster = Cluster::new(settings(&server, 4), none());
             let answer = cluster.query(JOIN).await.unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(rows(&answer.batches), EXPECTED, "{what}");
             assert_eq!(server.faults().count(fired).fired, 2, "{what}");
-            assert_eq!(answer.receipt.requests.gets, server.ledger().get, "{what}: retries are counted");
+            assert_eq!(server.faults().count(listed).fired, 1, "{what}");
+            let requests = answer.receipt.requests;
+            assert_eq!(
+                (requests.gets, requests.lists),
+                (server.ledger().get, server.ledger().list),
+                "{what}: retries are counted"
+            );
         }
     });
 }

@@ -11,12 +11,12 @@ use tests::compare::difference;
 use tests::faults::{Fault, FaultyInvoker};
 
 /// Scale of the quick form; `OWLET_TPCH_SCALE=1` is the full form, which also checks the published answers.
-fn scale() -> f64 {
+pub(crate) fn scale() -> f64 {
     std::env::var("OWLET_TPCH_SCALE").ok().and_then(|value| value.parse().ok()).unwrap_or(0.1)
 }
 
 /// The tables, made once and kept between runs in the build folder.
-fn data() -> &'static Path {
+pub(crate) fn data() -> &'static Path {
     static DATA: OnceLock<PathBuf> = OnceLock::new();
     DATA.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tpch-{}", scale()));
@@ -26,7 +26,7 @@ fn data() -> &'static Path {
 }
 
 /// What plain DataFusion gives, computed once.
-fn expected() -> &'static [Vec<RecordBatch>] {
+pub(crate) fn expected() -> &'static [Vec<RecordBatch>] {
     static EXPECTED: OnceLock<Vec<Vec<RecordBatch>>> = OnceLock::new();
     EXPECTED.get_or_init(|| {
         block_on(async {

@@ -79,7 +79,7 @@ impl Cluster {
         if settings.exchange_url.is_none() {
             settings.exchange_url = Some(format!("file://{}/", exchange.path().display()));
         }
-        let storage = Storage::new(&settings.s3).expect("storage");
+        let storage = Storage::new(&settings).expect("storage");
         let shared = SharedRuntime::new(&settings).expect("a runtime").with_compute(compute().handle().clone());
         let invoker: Arc<dyn Invoker> =
             Arc::new(InProcessInvoker::new(Worker::new(&settings, Arc::clone(&storage), shared.clone())));

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine::clock::{Stopwatch, sleep};
-use engine::task::{Invoker, TaskRequest};
-use engine::{Error, ErrorKind, Result};
+use engine::task::{Invoked, Invoker, Running, TaskRequest};
+use engine::{Error, ErrorKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -52,17 +52,16 @@ impl FaultyInvoker {
 
 #[async_trait]
 impl Invoker for FaultyInvoker {
-    async fn invoke(&self, request: Bytes) -> Result<Bytes> {
-        let decoded = TaskRequest::from_bytes(&request)?;
+    async fn invoke(&self, request: Bytes, running: Running) -> Invoked {
+        let decoded = match TaskRequest::from_bytes(&request) {
+            Ok(decoded) => decoded,
+            Err(error) => return Err(error).into(),
+        };
         let stage = (decoded.query_id.clone(), decoded.stage);
         self.count(&stage, 1);
-        let answer = self.invoke_faulty(request, decoded).await;
+        let answer = self.invoke_faulty(request, decoded, running).await;
         self.count(&stage, -1);
         answer
-    }
-
-    async fn settle(&self) {
-        self.inner.settle().await;
     }
 }
 
@@ -74,24 +73,25 @@ impl FaultyInvoker {
         *count
     }
 
-    async fn invoke_faulty(&self, request: Bytes, decoded: TaskRequest) -> Result<Bytes> {
+    async fn invoke_faulty(&self, request: Bytes, decoded: TaskRequest, running: Running) -> Invoked {
         if decoded.task != 0 || decoded.attempt != 0 {
-            return self.inner.invoke(request).await;
+            return self.inner.invoke(request, running).await;
         }
         let stage = (decoded.query_id.clone(), decoded.stage);
         self.fired.lock().unwrap_or_else(PoisonError::into_inner).insert(stage.clone());
         match self.fault {
             Fault::LoseAnswer => {
-                self.inner.invoke(request).await?;
-                Err(Error::new(ErrorKind::Unavailable, "injected: the answer was lost"))
+                let answer = self.inner.invoke(request, running).await;
+                let lost = || Err(Error::new(ErrorKind::Unavailable, "injected: the answer was lost"));
+                Invoked { outcome: answer.outcome.and_then(|_| lost()), ..answer }
             }
             Fault::DeliverTwice => {
-                let (first, second) = tokio::join!(self.inner.invoke(request.clone()), self.inner.invoke(request));
-                first?;
-                second
+                let again = self.inner.invoke(request.clone(), running.clone());
+                let (first, second) = tokio::join!(again, self.inner.invoke(request, running));
+                if first.outcome.is_err() { first } else { second }
             }
             Fault::Delay => {
-                let answer = self.inner.invoke(request).await;
+                let answer = self.inner.invoke(request, running).await;
                 let watch = Stopwatch::start();
                 while self.count(&stage, 0) > 1 && watch.elapsed() < MAX_DELAY {
                     sleep(Duration::from_millis(1)).await;

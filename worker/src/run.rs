@@ -13,13 +13,18 @@ use engine::panic::caught;
 use engine::session::{SharedRuntime, memory_pool, session_config, with_exchange};
 use engine::settings::Settings;
 use engine::storage::{Meter, Pins, Storage};
-use engine::task::{Output, PROTOCOL_VERSION, ResourceUse, TaskError, TaskOutcome, TaskRequest, TaskResult, decode_plan};
+use engine::task::{
+    Output, PROTOCOL_VERSION, ResourceUse, Running, TaskError, TaskOutcome, TaskRequest, TaskResult, decode_plan,
+};
 use engine::{Error, ErrorKind, Result};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::task::JoinError;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
+
+/// An attempt that ends within this time never looks for the cancel marker.
+const FIRST_CANCEL_POLL: Duration = Duration::from_millis(500);
 
 /// What the attempts of one worker process share.
 #[derive(Clone, Debug)]
@@ -28,7 +33,10 @@ pub struct Worker {
     shared: SharedRuntime,
     exchange_buffer_bytes: usize,
     exchange_read_concurrency: usize,
+    memory_bytes: usize,
     temp_dir: Option<PathBuf>,
+    /// The only exchange that this worker uses, where it is told so.
+    exchange_url: Option<String>,
 }
 
 impl Worker {
@@ -44,98 +52,166 @@ impl Worker {
             shared,
             exchange_buffer_bytes: settings.exchange_buffer_bytes / settings.workers.max(1),
             exchange_read_concurrency: settings.exchange_read_concurrency,
+            memory_bytes: settings.memory_bytes,
             temp_dir: settings.temp_dir.clone(),
+            exchange_url: None,
         }
+    }
+
+    /// The same, for requests that name this exchange and no other.
+    pub(crate) fn only_exchange(mut self, url: Option<String>) -> Self {
+        self.exchange_url = url;
+        self
+    }
+}
+
+/// What an attempt runs in.
+#[derive(Default, Debug)]
+pub struct Invocation {
+    /// Time that the worker's own process has left, where that is limited.
+    pub time_left: Option<Duration>,
+    /// Id of the invocation, for the log; empty where there is none.
+    pub request_id: String,
+    /// Dropped when the attempt has really stopped.
+    pub running: Option<Running>,
+}
+
+/// The task that executes a plan.
+struct AbortOnDrop(JoinHandle<Result<Output>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
 /// Runs the attempt that `request` describes.
 ///
-/// Never fails as a call: what goes wrong is in the outcome, typed. A panic in the plan is caught and reported.
-pub async fn run_task(worker: &Worker, request: &[u8]) -> Bytes {
+/// The plan runs on the worker's threads for that, which it may keep busy for seconds without a pause; the watch over it
+/// (time, cancel) runs where this is called. Never fails as a call: what goes wrong is in the outcome, typed. A panic in
+/// the plan is caught and reported.
+pub async fn run_task(worker: &Arc<Worker>, request: &[u8], invocation: Invocation) -> Bytes {
     let watch = Stopwatch::start();
     let decoded = TaskRequest::from_bytes(request);
     let mut outcome = TaskOutcome { protocol_version: PROTOCOL_VERSION, ..TaskOutcome::default() };
     let request = match decoded {
         Ok(request) => request,
         Err(error) => {
+            tracing::warn!(request_id = invocation.request_id, code = error.kind.name(), error = error.message, "no attempt");
             outcome.result = Some(TaskResult::Error(TaskError::from(&error)));
             return outcome.to_bytes();
         }
     };
     outcome.query_id.clone_from(&request.query_id);
     (outcome.stage, outcome.task, outcome.attempt) = (request.stage, request.task, request.attempt);
-    let mut attempt = Attempt::new(worker, &request);
-    let what = format!("task {}", attempt.id.task);
-    let id = attempt.id;
-    let time_left = Duration::from_millis(request.time_left_ms);
-    let result = tokio::select! {
-        result = caught(&what, attempt.run()) => result,
-        () = sleep(time_left) => Err(Error::new(
-            ErrorKind::LimitExceeded,
-            format!("attempt {id} did not end within its {} ms", request.time_left_ms),
-        )),
-    };
+    let attempt = Arc::new(Attempt::new(Arc::clone(worker), request, invocation));
+    let result = attempt.watched().await;
     let mut resources = attempt.resources(watch);
+    attempt.log_end(&resources, result.as_ref().err());
     match result {
         Ok(output) => {
             resources.output_bytes = output.segments.iter().map(|segment| segment.bytes).sum();
             resources.output_rows = output.segments.iter().map(|segment| segment.rows).sum();
-            if let (true, Some(plan)) = (request.collect_metrics, &attempt.executed) {
+            if let (true, Some(plan)) = (attempt.request.collect_metrics, attempt.executed.get()) {
                 outcome.operators = operator_metrics(plan);
             }
             outcome.result = Some(TaskResult::Output(output));
         }
-        Err(error) => {
-            tracing::warn!(query_id = %attempt.query, attempt = %attempt.id, error = %error, "attempt failed");
-            outcome.result = Some(TaskResult::Error(TaskError::from(&error)));
-        }
+        Err(error) => outcome.result = Some(TaskResult::Error(TaskError::from(&error))),
     }
     outcome.resources = Some(resources);
     outcome.to_bytes()
 }
 
-struct Attempt<'a> {
-    worker: &'a Worker,
-    request: &'a TaskRequest,
+fn out_of_time(id: AttemptId, asked: Duration, had: Duration) -> Error {
+    let whose =
+        if had < asked { "the worker function has left (raise its timeout, or use more workers)" } else { "its query has left" };
+    Error::new(ErrorKind::LimitExceeded, format!("attempt {id} did not end within the {} ms that {whose}", had.as_millis()))
+}
+
+struct Attempt {
+    worker: Arc<Worker>,
+    request: TaskRequest,
+    invocation: Invocation,
     query: QueryId,
     id: AttemptId,
     source_meter: Arc<Meter>,
     exchange_meter: Arc<Meter>,
+    time_left: Duration,
     pool: Arc<PeakPool>,
-    executed: Option<Arc<dyn ExecutionPlan>>,
+    executed: OnceLock<Arc<dyn ExecutionPlan>>,
 }
 
-impl<'a> Attempt<'a> {
-    fn new(worker: &'a Worker, request: &'a TaskRequest) -> Self {
+impl Attempt {
+    fn new(worker: Arc<Worker>, request: TaskRequest, invocation: Invocation) -> Self {
+        let asked = Duration::from_millis(request.time_left_ms);
+        let time_left = invocation.time_left.map_or(asked, |own| own.min(asked));
+        let memory = usize::try_from(request.memory_bytes).unwrap_or(usize::MAX).min(worker.memory_bytes);
         let query = QueryId(Uuid::from_slice(&request.query_id).unwrap_or_default());
         let task = TaskId { stage: StageId(request.stage), index: request.task };
         Self {
+            id: AttemptId { task, attempt: request.attempt },
             worker,
             request,
+            invocation,
             query,
-            id: AttemptId { task, attempt: request.attempt },
             source_meter: Meter::new(),
             exchange_meter: Meter::new(),
-            pool: PeakPool::new(memory_pool(usize::try_from(request.memory_bytes).unwrap_or(usize::MAX))),
-            executed: None,
+            time_left,
+            pool: PeakPool::new(memory_pool(memory)),
+            executed: OnceLock::new(),
         }
     }
 
-    async fn run(&mut self) -> Result<Output> {
-        let request = self.request;
-        let time_left = Duration::from_millis(request.time_left_ms);
-        let storage = &self.worker.storage;
-        let exchange_registry = storage.registry(Arc::clone(&self.exchange_meter), Pins::default(), time_left);
-        let exchange = Exchange::open(&exchange_registry, &request.exchange_url, self.query)?;
-        let state = self.session(exchange.clone(), time_left)?;
+    /// Runs the plan to its end, or until it is told to stop or its time is up.
+    async fn watched(self: &Arc<Self>) -> Result<Output> {
+        let attempt = Arc::clone(self);
+        let mut plan = AbortOnDrop(self.worker.compute().spawn(async move {
+            let what = format!("task {}", attempt.id.task);
+            caught(&what, attempt.run()).await
+        }));
+        let asked = Duration::from_millis(self.request.time_left_ms);
+        tokio::select! {
+            ended = &mut plan.0 => ended.unwrap_or_else(|_| Err(Error::internal("the worker panicked"))),
+            () = self.cancel_marker() => Err(Error::new(ErrorKind::Cancelled, format!("attempt {} was told to stop", self.id))),
+            () = sleep(self.time_left) => Err(out_of_time(self.id, asked, self.time_left)),
+        }
+    }
+
+    fn exchange(&self) -> Result<Exchange> {
+        let url = &self.request.exchange_url;
+        if self.worker.exchange_url.as_ref().is_some_and(|own| own != url) {
+            return Err(Error::new(ErrorKind::AccessDenied, format!("this worker does not exchange rows at {url}")));
+        }
+        let registry = self.worker.storage.registry(Arc::clone(&self.exchange_meter), Pins::default(), self.time_left);
+        Exchange::open(&registry, url, self.query)
+    }
+
+    /// Ends when the query's cancel marker appears; never where nobody asked to look for it.
+    fn cancel_marker(&self) -> impl Future<Output = ()> + use<> {
+        let pause = Duration::from_millis(self.request.cancel_poll_ms);
+        let exchange = self.exchange().ok().filter(|_| !pause.is_zero());
+        async move {
+            let Some(exchange) = exchange else { return std::future::pending().await };
+            sleep(FIRST_CANCEL_POLL).await;
+            while !exchange.is_cancelled().await {
+                sleep(pause).await;
+            }
+        }
+    }
+
+    async fn run(&self) -> Result<Output> {
+        let request = &self.request;
+        let exchange = self.exchange()?;
+        let state = self.session(exchange.clone())?;
         let plan_bytes = match request.plan_key.as_str() {
             "" => request.plan.clone(),
             key => exchange.get(key).await?,
         };
         let context = state.task_ctx();
         let plan = without_broadcast(decode_plan(&plan_bytes, &context)?);
-        self.executed = Some(Arc::clone(&plan));
+        // Set once: an attempt runs once.
+        drop(self.executed.set(Arc::clone(&plan)));
         let partitions = plan.output_partitioning().partition_count();
         let streams =
             (0..partitions).map(|partition| plan.execute(partition, Arc::clone(&context))).collect::<Result<Vec<_>, _>>()?;
@@ -152,17 +228,28 @@ impl<'a> Attempt<'a> {
         Ok(output)
     }
 
-    fn session(&self, exchange: Exchange, time_left: Duration) -> Result<SessionState> {
-        let request = self.request;
+    fn session(&self, exchange: Exchange) -> Result<SessionState> {
+        let request = &self.request;
         let pins = self.worker.shared.pins();
         for pin in &request.pins {
             pins.pin(&pin.store, &object_store::path::Path::from(pin.path.as_str()), &pin.etag);
         }
-        let registry = self.worker.storage.registry(Arc::clone(&self.source_meter), pins, time_left);
+        let registry = self.worker.storage.registry(Arc::clone(&self.source_meter), pins, self.time_left);
         let reader = ExchangeReader::new(request.inputs.clone(), exchange, self.worker.exchange_read_concurrency);
         let config = with_exchange(session_config(&request.session)?, reader, request.task as usize, request.task_count as usize);
         let runtime = self.worker.shared.runtime(registry, Arc::clone(&self.pool) as _);
         Ok(SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build())
+    }
+
+    /// One line for each attempt.
+    fn log_end(&self, used: &ResourceUse, error: Option<&Error>) {
+        let trace_id = self.request.trace_parent.split('-').nth(1).unwrap_or("");
+        let (code, error) = error.map_or(("", ""), |error| (error.kind.name(), &error.message));
+        tracing::info!(
+            query_id = %self.query, stage = self.request.stage, task = self.request.task, attempt = self.request.attempt,
+            request_id = self.invocation.request_id, trace_id, elapsed_ms = used.elapsed_us / 1_000, scanned_bytes = used.scanned_bytes, code, error,
+            "attempt ended"
+        );
     }
 
     fn resources(&self, watch: Stopwatch) -> ResourceUse {
@@ -186,12 +273,4 @@ fn without_broadcast(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         true => plan.children().first().map_or_else(|| Arc::clone(&plan), |input| Arc::clone(input)),
         false => plan,
     }
-}
-
-/// An attempt's own panic or cancellation as an error.
-pub(crate) fn joined(result: Result<Bytes, JoinError>) -> Result<Bytes> {
-    result.map_err(|error| match error.is_cancelled() {
-        true => Error::new(ErrorKind::Cancelled, "the attempt was cancelled"),
-        false => Error::internal("the worker panicked"),
-    })
 }

@@ -1,7 +1,7 @@
 //! Decides what Tab offers: keywords, tables, columns, files and commands; and when Enter ends a statement.
 
 use super::command::{COMMANDS, is_command};
-use super::split::split;
+use crate::split::split;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper, Highlighter, Hinter, Result};
@@ -164,7 +164,7 @@ impl Validator for Typing {
 
 /// Whether Enter hands `text` over, instead of starting its next line.
 fn is_complete(text: &str) -> bool {
-    text.trim().is_empty() || is_command(text) || !split(text).unfinished
+    text.trim().is_empty() || is_command(text) || !split(text).unfinished()
 }
 
 /// Whether a single quote is open.

@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::figures;
 use crate::print::PrintError;
 use crate::resolve::Reports;
+use crate::runner::Runner;
 use crate::session::Session;
 use crate::tell::tell;
 use arrow::array::RecordBatch;

@@ -125,7 +125,7 @@ fn repeated_and_invented_reports_change_nothing() {
 fn cancel_and_deadline_end_the_query() {
     let mut s = Scheduler::new(stages(&[(1, &[])]), bounds());
     s.step(Event::Tick, SECOND);
-    let end = s.step(Event::Cancel, SECOND);
+    let end = s.step(Event::Stop(Error::new(ErrorKind::Cancelled, "stop")), SECOND);
     assert!(matches!(end.as_slice(), [Action::GiveUp(_), Action::Fail(e)] if e.kind == ErrorKind::Cancelled));
     let bounds = Bounds { attempt_timeout: 1_000 * SECOND, ..bounds() };
     let mut s = Scheduler::new(stages(&[(1, &[])]), bounds);
@@ -221,7 +221,7 @@ fn simulate(seed: u64) -> Result<Vec<String>, String> {
     let mut scheduler = Scheduler::new(graph.clone(), bounds);
     let mut world = World { random, queue: BTreeMap::new(), sent: 0, lost, repeated, failing };
     if let Some(at) = cancel_at {
-        world.send(Event::Cancel, at);
+        world.send(Event::Stop(Error::new(ErrorKind::Cancelled, "stop")), at);
     }
     world.send(Event::Tick, Duration::ZERO);
 

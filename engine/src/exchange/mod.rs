@@ -28,6 +28,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use url::Url;
 
+/// The empty object that tells attempts to stop.
+const CANCEL_KEY: &str = "cancel";
+
 /// The folder of one query in the exchange.
 #[derive(Clone, Debug)]
 pub struct Exchange {
@@ -84,6 +87,19 @@ impl Exchange {
     /// As the store.
     pub async fn get(&self, key: &str) -> Result<bytes::Bytes> {
         Ok(self.store.get(&self.path(key)).await?.bytes().await?)
+    }
+
+    /// Tells running attempts to stop, wherever they run; those that look for it see it at their next look.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn cancel(&self) -> Result<()> {
+        self.put(CANCEL_KEY, bytes::Bytes::new()).await
+    }
+
+    /// Whether the query was told to stop. Without the right to list, S3 says "denied" for a marker that is not there.
+    pub async fn is_cancelled(&self) -> bool {
+        self.store.get(&self.path(CANCEL_KEY)).await.is_ok()
     }
 
     /// Removes everything of the query, whoever wrote it; costs a LIST.

@@ -3,21 +3,26 @@
 //! Order of the wrappers, written once, here: `SourceStore(PlannedReads(S3 over MeteredHttp | MeteredStore(LocalFileSystem)))`.
 //! Each query and each attempt has its own [`StoreRegistry`] with its own [`Meter`], over one shared HTTP client.
 
+mod locations;
 mod meter;
 mod reads;
 mod s3;
 mod source;
 
+pub use locations::DataLocations;
 pub use meter::{Meter, MeteredStore, RequestCounts};
 pub use reads::{MAX_READ_BYTES, PlannedReads, READ_GAP_BYTES, plan_reads, read_range};
 pub use source::{Pins, SeenVersions, SourceStore};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::settings::S3Settings;
+use crate::settings::Settings;
 use datafusion::common::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use object_store::ObjectStore;
+use object_store::aws::AwsCredentialProvider;
 use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::signer::Signer;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +35,7 @@ const MAX_RETRY_TIME: Duration = Duration::from_secs(170);
 /// What all queries of a process share: settings, the HTTP client and credentials.
 pub struct Storage {
     s3: s3::S3Access,
+    locations: Option<Arc<DataLocations>>,
 }
 
 impl fmt::Debug for Storage {
@@ -42,9 +48,20 @@ impl Storage {
     /// Storage access with `settings`; no request is made yet.
     ///
     /// # Errors
-    /// When the endpoint is not an `http` or `https` URL.
-    pub fn new(settings: &S3Settings) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { s3: s3::S3Access::new(settings)? }))
+    /// When the endpoint is not an `http` or `https` URL, or a data location is no URL.
+    pub fn new(settings: &Settings) -> Result<Arc<Self>> {
+        let locations = settings.data_locations.as_deref().map(DataLocations::new).transpose()?.map(Arc::new);
+        Ok(Arc::new(Self { s3: s3::S3Access::new(&settings.s3)?, locations }))
+    }
+
+    /// The AWS credentials of this process, for other services than S3.
+    ///
+    /// # Errors
+    /// When the environment names some that cannot be used.
+    pub fn aws_credentials(&self) -> Result<AwsCredentialProvider> {
+        // Any name will do: no bucket is asked for.
+        let store = self.s3.store("owlet", &Meter::new(), MAX_RETRY_TIME)?;
+        Ok(Arc::clone(store.credentials()))
     }
 
     /// The stores of one query or attempt: its requests are counted in `meter`, its reads of pinned objects fail
@@ -91,7 +108,8 @@ impl StoreRegistry {
             "file" => PlannedReads::of_files(counted, Arc::new(LocalFileSystem::new())),
             _ => PlannedReads::new(counted),
         };
-        let store: Arc<dyn ObjectStore> = Arc::new(SourceStore::new(reads, key.clone(), self.pins.clone()));
+        let store: Arc<dyn ObjectStore> =
+            Arc::new(SourceStore::new(reads, key.clone(), self.pins.clone(), self.storage.locations.clone()));
         stores.insert(key, Arc::clone(&store));
         Ok(store)
     }
@@ -103,12 +121,24 @@ impl StoreRegistry {
     pub fn counted_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
         match url.scheme() {
             "file" => Ok(Arc::new(MeteredStore::new(Arc::new(LocalFileSystem::new()), Arc::clone(&self.meter)))),
-            "s3" => self.storage.s3.store(url.host_str().unwrap_or(""), &self.meter, self.retry_time),
+            "s3" => Ok(self.storage.s3.store(url.host_str().unwrap_or(""), &self.meter, self.retry_time)?),
             other => Err(Error::new(
                 ErrorKind::AccessDenied,
                 format!("{url}: '{other}://' locations cannot be read; use a path, 'file://' or 's3://bucket/prefix/'"),
             )),
         }
+    }
+
+    /// A URL with which anyone can read the object at `path` in the store of `url` for `valid`; none for files.
+    ///
+    /// # Errors
+    /// When there are no credentials to sign with.
+    pub async fn presigned(&self, url: &Url, path: &Path, valid: Duration) -> Result<Option<String>> {
+        if url.scheme() != "s3" {
+            return Ok(None);
+        }
+        let store = self.storage.s3.store(url.host_str().unwrap_or(""), &self.meter, self.retry_time)?;
+        Ok(Some(store.signed_url(http::Method::GET, path, valid).await?.to_string()))
     }
 
     /// The meter that this registry's requests are counted in.
@@ -134,7 +164,7 @@ mod tests {
 
     #[test]
     fn only_files_and_s3_are_reachable() -> Result<()> {
-        let storage = Storage::new(&S3Settings::default())?;
+        let storage = Storage::new(&Settings::default())?;
         let registry = storage.registry(Meter::new(), Pins::default(), Duration::from_secs(1));
         let web = Url::parse("http://example.com/x.parquet").map_err(|e| Error::internal(e.to_string()))?;
         assert!(registry.store(&web).is_err_and(|e| e.kind == ErrorKind::AccessDenied));

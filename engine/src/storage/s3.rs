@@ -6,14 +6,18 @@ use crate::settings::S3Settings;
 use async_trait::async_trait;
 use http_body::{Body, Frame, SizeHint};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
-use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService};
-use object_store::{BackoffConfig, ClientOptions, CredentialProvider, ObjectStore, RetryConfig};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+    SpawnedReqwestConnector,
+};
+use object_store::{BackoffConfig, ClientOptions, CredentialProvider, RetryConfig};
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
 
 /// A request that has not answered whole after this long is tried again (S3's p99.9 is 0.2 s; 16 MiB at 1 MB/s is 16 s).
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -32,7 +36,7 @@ type Credentials = Arc<dyn CredentialProvider<Credential = object_store::aws::Aw
 pub(super) struct S3Access {
     endpoint: Option<String>,
     region: Option<String>,
-    client: Arc<OnceLock<HttpClient>>,
+    client: Arc<OnceLock<SharedClient>>,
     credentials: Mutex<HashMap<String, Credentials>>,
 }
 
@@ -52,7 +56,7 @@ impl S3Access {
     }
 
     /// A store of `bucket` whose requests are counted in `meter`.
-    pub(super) fn store(&self, bucket: &str, meter: &Arc<Meter>, retry_time: Duration) -> Result<Arc<dyn ObjectStore>> {
+    pub(super) fn store(&self, bucket: &str, meter: &Arc<Meter>, retry_time: Duration) -> Result<Arc<AmazonS3>> {
         if bucket.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, "an s3:// location needs a bucket: s3://bucket/prefix/"));
         }
@@ -96,9 +100,35 @@ fn client_options() -> ClientOptions {
         .with_pool_idle_timeout(POOL_IDLE_TIMEOUT)
 }
 
+/// One connection pool, and the thread that serves its connections.
+///
+/// A plan may keep its threads busy for seconds without a pause. A connection that was opened there would wait, and so would
+/// whoever takes it from the pool next: the look for a cancel marker, the renewal of a lease.
+struct SharedClient {
+    client: HttpClient,
+    runtime: Option<Runtime>,
+}
+
+impl SharedClient {
+    fn connect(options: &ClientOptions) -> object_store::Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("owlet-http").enable_all().build();
+        let runtime = runtime.map_err(|e| object_store::Error::Generic { store: "S3", source: Box::new(e) })?;
+        let client = SpawnedReqwestConnector::new(runtime.handle().clone()).connect(options)?;
+        Ok(Self { client, runtime: Some(runtime) })
+    }
+}
+
+impl Drop for SharedClient {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// Hands every store the same connection pool, behind its own meter.
 struct MeteredConnector {
-    client: Arc<OnceLock<HttpClient>>,
+    client: Arc<OnceLock<SharedClient>>,
     meter: Arc<Meter>,
 }
 
@@ -111,10 +141,10 @@ impl fmt::Debug for MeteredConnector {
 impl HttpConnector for MeteredConnector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let client = match self.client.get() {
-            Some(client) => client.clone(),
+            Some(shared) => shared.client.clone(),
             None => {
-                let fresh = object_store::client::ReqwestConnector::default().connect(options)?;
-                self.client.get_or_init(|| fresh).clone()
+                let fresh = SharedClient::connect(options)?;
+                self.client.get_or_init(|| fresh).client.clone()
             }
         };
         Ok(HttpClient::new(MeteredHttp { client, meter: Arc::clone(&self.meter) }))
@@ -150,10 +180,15 @@ impl HttpService for MeteredHttp {
             _ => count(&meter.deletes, 1),
         }
         let response = self.client.execute(request).await?;
-        if !is_object || !response.status().is_success() {
+        if !(is_object || is_list) || !response.status().is_success() {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
+        if is_list {
+            // Reads of objects go on where they broke off, pages of listings do not: read here, a broken one is asked for again.
+            let page = body.bytes().await.map_err(|e| HttpError::new(HttpErrorKind::Interrupted, e))?;
+            return Ok(HttpResponse::from_parts(parts, page.into()));
+        }
         let counted = CountedBody { inner: body, meter: Arc::clone(meter) };
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(counted)))
     }

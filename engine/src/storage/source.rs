@@ -1,5 +1,6 @@
 //! Table data as a query sees it: hidden files left out, and every object pinned to the version that was planned.
 
+use super::locations::DataLocations;
 use super::reads::PlannedReads;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -100,12 +101,29 @@ pub struct SourceStore {
     inner: PlannedReads,
     url: String,
     pins: Pins,
+    locations: Option<Arc<DataLocations>>,
+    /// Whole listings of this query, by prefix: schema, sizing and plan look at the same files, with one request.
+    listings: Listings,
 }
 
+type Listings = Arc<Mutex<HashMap<Option<Path>, Arc<Vec<ObjectMeta>>>>>;
+
+/// Objects of a listing that is kept; a longer one is asked for again.
+const MAX_KEPT_OBJECTS: usize = 200_000;
+
 impl SourceStore {
-    /// The data of `inner`, whose URL without a path is `url`.
-    pub fn new(inner: PlannedReads, url: String, pins: Pins) -> Self {
-        Self { inner, url, pins }
+    /// The data of `inner`, whose URL without a path is `url`, within `locations` if there are any.
+    pub fn new(inner: PlannedReads, url: String, pins: Pins, locations: Option<Arc<DataLocations>>) -> Self {
+        Self { inner, url, pins, locations, listings: Listings::default() }
+    }
+
+    fn check(&self, location: &Path) -> Result<()> {
+        let checked = self.locations.as_ref().map_or(Ok(()), |locations| locations.check(&self.url, location));
+        checked.map_err(|error| object_store::Error::Generic { store: "data locations", source: Box::new(error) })
+    }
+
+    fn check_prefix(&self, prefix: Option<&Path>) -> Result<()> {
+        self.check(prefix.unwrap_or(&Path::default()))
     }
 
     fn pinned(&self, location: &Path, mut options: GetOptions) -> GetOptions {
@@ -113,6 +131,34 @@ impl SourceStore {
             options.if_match = self.pins.etag(&self.url, location);
         }
         options
+    }
+
+    /// The listing of `prefix` that this query has seen, else a new one, which is kept when it was read to its end.
+    fn kept(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let key = prefix.cloned();
+        if let Some(known) = self.listings.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            let known = Arc::clone(known);
+            return futures::stream::iter((0..known.len()).map(move |index| Ok(known[index].clone()))).boxed();
+        }
+        let listing = self.visible(prefix, self.inner.list(prefix));
+        let state = (listing, Some(Vec::new()), Arc::clone(&self.listings), key);
+        futures::stream::unfold(state, async |(mut listing, mut seen, listings, key)| match listing.next().await {
+            Some(Ok(meta)) => {
+                seen = seen.filter(|seen: &Vec<ObjectMeta>| seen.len() < MAX_KEPT_OBJECTS);
+                if let Some(seen) = &mut seen {
+                    seen.push(meta.clone());
+                }
+                Some((Ok(meta), (listing, seen, listings, key)))
+            }
+            Some(Err(error)) => Some((Err(error), (listing, None, listings, key))),
+            None => {
+                if let Some(seen) = seen {
+                    listings.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(seen));
+                }
+                None
+            }
+        })
+        .boxed()
     }
 
     fn visible(
@@ -150,6 +196,7 @@ impl ObjectStore for SourceStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.check(location)?;
         let head = options.head;
         let result = self.inner.get_opts(location, self.pinned(location, options)).await?;
         if head && let Some(etag) = &result.meta.e_tag {
@@ -159,6 +206,7 @@ impl ObjectStore for SourceStore {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.check(location)?;
         self.inner.read(location, ranges, &self.pinned(location, GetOptions::default())).await
     }
 
@@ -167,14 +215,21 @@ impl ObjectStore for SourceStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.visible(prefix, self.inner.list(prefix))
+        match self.check_prefix(prefix) {
+            Ok(()) => self.kept(prefix),
+            Err(error) => futures::stream::once(futures::future::ready(Err(error))).boxed(),
+        }
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.visible(prefix, self.inner.list_with_offset(prefix, offset))
+        match self.check_prefix(prefix) {
+            Ok(()) => self.visible(prefix, self.inner.list_with_offset(prefix, offset)),
+            Err(error) => futures::stream::once(futures::future::ready(Err(error))).boxed(),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.check_prefix(prefix)?;
         let mut listing = self.inner.list_with_delimiter(prefix).await?;
         listing.objects.retain(|meta| !is_hidden(&meta.location, prefix));
         listing.common_prefixes.retain(|folder| !is_hidden(folder, prefix));
@@ -202,7 +257,7 @@ mod tests {
     use object_store::memory::InMemory;
 
     fn source(inner: &Arc<InMemory>) -> SourceStore {
-        SourceStore::new(PlannedReads::new(Arc::clone(inner) as _), "s3://b".into(), Pins::default())
+        SourceStore::new(PlannedReads::new(Arc::clone(inner) as _), "s3://b".into(), Pins::default(), None)
     }
 
     #[tokio::test]
@@ -227,6 +282,23 @@ mod tests {
             Pins::with_cache(Arc::clone(&seen)).pin(store, &path, etag);
         }
         assert_eq!(*forgotten.lock().unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_query_sees_the_files_of_its_first_listing() -> Result<()> {
+        let inner = Arc::new(InMemory::new());
+        inner.put(&Path::from("t/a"), "x".into()).await?;
+        let store = source(&inner);
+        let prefix = Path::from("t");
+        let first: Vec<_> = store.list(Some(&prefix)).try_collect().await?;
+        inner.put(&Path::from("t/b"), "y".into()).await?;
+        let again: Vec<_> = store.list(Some(&prefix)).try_collect().await?;
+        assert_eq!((first.len(), first), (1, again));
+        // A listing that was not read to its end says nothing of the rest.
+        let other = source(&inner);
+        drop(other.list(Some(&prefix)).next().await);
+        assert_eq!(other.list(Some(&prefix)).try_collect::<Vec<_>>().await?.len(), 2);
+        Ok(())
     }
 
     #[tokio::test]

@@ -4,11 +4,12 @@
 //! of meaning raises [`PROTOCOL_VERSION`], and a worker refuses a request of another version.
 
 mod codec;
+pub mod envelope;
 mod invoker;
 mod wire;
 
 pub use codec::{decode_plan, encode_plan};
-pub use invoker::Invoker;
+pub use invoker::{Billed, Invoked, Invoker, Running, RunningAttempts};
 pub use wire::{
     OperatorMetrics, Output, OutputLocation, PinnedObject, ResourceUse, Segment, SessionOption, StageInput, TaskError,
     TaskOutcome, TaskRequest, TaskResult,

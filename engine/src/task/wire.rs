@@ -63,6 +63,9 @@ pub struct TaskRequest {
     /// Whether operator metrics are wanted in the outcome.
     #[prost(bool, tag = "19")]
     pub collect_metrics: bool,
+    /// Pause between looks for the query's cancel marker, in milliseconds; 0 never looks.
+    #[prost(uint64, tag = "20")]
+    pub cancel_poll_ms: u64,
 }
 
 /// One option of the session.

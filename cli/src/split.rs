@@ -5,8 +5,20 @@
 pub(crate) struct Pieces<'a> {
     /// Without their semicolons; never blank.
     pub(crate) statements: Vec<&'a str>,
-    /// Whether anything but blanks and comments follows the last semicolon, or a quote or comment is still open.
-    pub(crate) unfinished: bool,
+    /// What follows the last semicolon, if that is more than blanks and comments, or a quote or comment is still open.
+    pub(crate) rest: Option<&'a str>,
+}
+
+impl<'a> Pieces<'a> {
+    /// Whether more text must follow until the last statement ends.
+    pub(crate) fn unfinished(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// All statements, the last one with or without a semicolon.
+    pub(crate) fn all(self) -> Vec<&'a str> {
+        self.statements.into_iter().chain(self.rest).collect()
+    }
 }
 
 /// Cuts `text` into its statements.
@@ -30,10 +42,23 @@ pub(crate) fn split(text: &str) -> Pieces<'_> {
                 start = at;
                 meaningful = false;
             }
-            Token::Open => return Pieces { statements, unfinished: true },
+            Token::Open => return Pieces { statements, rest: Some(text[start..].trim()) },
         }
     }
-    Pieces { statements, unfinished: meaningful }
+    Pieces { statements, rest: meaningful.then(|| text[start..].trim()) }
+}
+
+/// The first word of a statement, behind blanks and comments; empty when it begins with none.
+pub(crate) fn first_word(statement: &str) -> &str {
+    let mut at = 0;
+    while at < statement.len() {
+        match token(statement, at) {
+            Token::Blank(end) => at = end,
+            Token::Text(end) if statement[at..].starts_with(is_word) => return &statement[at..end],
+            _ => break,
+        }
+    }
+    ""
 }
 
 enum Token {
@@ -123,30 +148,38 @@ mod tests {
 
     #[test]
     fn statements_end_at_semicolons_outside_quotes_and_comments() {
-        let cases: [(&str, &[&str], bool); 14] = [
-            ("SELECT 1;", &["SELECT 1"], false),
-            ("SELECT 1; SELECT 2 ;\n", &["SELECT 1", "SELECT 2"], false),
-            ("SELECT 1; SELECT 2", &["SELECT 1"], true),
-            ("SELECT 1 -- one; two\n;", &["SELECT 1 -- one; two"], false),
-            ("SELECT 1; -- the end;", &["SELECT 1"], false),
-            ("SELECT ';', \";\", `;`;", &["SELECT ';', \";\", `;`"], false),
-            ("SELECT 'it''s;';", &["SELECT 'it''s;'"], false),
-            ("SELECT E'it\\'s;', 1;", &["SELECT E'it\\'s;', 1"], false),
-            ("SELECT e';", &[], true),
-            ("SELECT $$a;b$$, $x$;$$;$x$;", &["SELECT $$a;b$$, $x$;$$;$x$"], false),
-            ("SELECT /* ; /* ; */ ; */ 1;", &["SELECT /* ; /* ; */ ; */ 1"], false),
-            ("SELECT 1 /* open ;", &[], true),
-            (";; -- nothing\n ;", &[], false),
-            ("SELECT $1, name'x';", &["SELECT $1, name'x'"], false),
+        let cases: [(&str, &[&str], Option<&str>); 14] = [
+            ("SELECT 1;", &["SELECT 1"], None),
+            ("SELECT 1; SELECT 2 ;\n", &["SELECT 1", "SELECT 2"], None),
+            ("SELECT 1; SELECT 2", &["SELECT 1"], Some("SELECT 2")),
+            ("SELECT 1 -- one; two\n;", &["SELECT 1 -- one; two"], None),
+            ("SELECT 1; -- the end;", &["SELECT 1"], None),
+            ("SELECT ';', \";\", `;`;", &["SELECT ';', \";\", `;`"], None),
+            ("SELECT 'it''s;';", &["SELECT 'it''s;'"], None),
+            ("SELECT E'it\\'s;', 1;", &["SELECT E'it\\'s;', 1"], None),
+            ("SELECT e';", &[], Some("SELECT e';")),
+            ("SELECT $$a;b$$, $x$;$$;$x$;", &["SELECT $$a;b$$, $x$;$$;$x$"], None),
+            ("SELECT /* ; /* ; */ ; */ 1;", &["SELECT /* ; /* ; */ ; */ 1"], None),
+            ("SELECT 1 /* open ;", &[], Some("SELECT 1 /* open ;")),
+            (";; -- nothing\n ;", &[], None),
+            ("SELECT $1, name'x';", &["SELECT $1, name'x'"], None),
         ];
-        for (text, statements, unfinished) in cases {
-            assert_eq!(split(text), Pieces { statements: statements.to_vec(), unfinished }, "{text}");
+        for (text, statements, rest) in cases {
+            assert_eq!(split(text), Pieces { statements: statements.to_vec(), rest }, "{text}");
         }
+        assert_eq!(split("SELECT 1; SELECT 2 -- end").all(), ["SELECT 1", "SELECT 2 -- end"]);
     }
 
     #[test]
     fn other_alphabets_are_cut_at_characters() {
         assert_eq!(split("SELECT 'ä;ö', größe – 日本;").statements, ["SELECT 'ä;ö', größe – 日本"]);
-        assert!(split("SELECT 'ä").unfinished && split("日本").unfinished);
+        assert!(split("SELECT 'ä").unfinished() && split("日本").unfinished());
+    }
+
+    #[test]
+    fn the_first_word_stands_behind_comments() {
+        for (text, word) in [("explain SELECT 1", "explain"), ("/* a */ -- b\n WITH x", "WITH"), ("(SELECT 1)", ""), ("  ", "")] {
+            assert_eq!(first_word(text), word, "{text}");
+        }
     }
 }

@@ -1,0 +1,159 @@
+//! Many tasks through the Invoke client: its wall time and its CPU, and what throttling does to it.
+//!
+//! The emulator with its stub functions is a process of its own, so that the CPU measured is the client's.
+
+use crate::stats::{Sample, machine, mix};
+use crate::{AnyError, sibling};
+use bytes::Bytes;
+use clap::Args as ClapArgs;
+use coordinator::lambda::{LambdaClient, LambdaInvoker, Target};
+use emulator::{Emulator, EmulatorConfig, FunctionConfig};
+use engine::clock::{Stopwatch, process_cpu_time};
+use engine::task::envelope::OutcomeEnvelope;
+use engine::task::{Invoker, RunningAttempts, TaskOutcome};
+use object_store::StaticCredentialProvider;
+use object_store::aws::AwsCredential;
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::JoinSet;
+
+const STUB: &str = "stub";
+/// Longest time of one invocation, with all waiting and resending.
+const CALL_LIMIT: Duration = Duration::from_secs(300);
+
+/// What to dispatch.
+#[derive(ClapArgs)]
+pub(crate) struct Args {
+    /// Tasks
+    #[arg(long, default_value_t = 1_000)]
+    tasks: usize,
+    /// Workers that run at once
+    #[arg(long, default_value_t = 100)]
+    workers: usize,
+    /// Size of a task's request, in bytes that do not compress
+    #[arg(long, default_value_t = 4_096)]
+    bytes: usize,
+    /// Times to dispatch them, after a first one that starts the workers
+    #[arg(long, default_value_t = 5)]
+    repeat: usize,
+    /// Tasks under a concurrency that is a tenth of the workers
+    #[arg(long, default_value_t = 2_000)]
+    throttled_tasks: usize,
+}
+
+/// What the emulator runs.
+#[derive(ClapArgs)]
+pub(crate) struct EmulateArgs {
+    /// Invocations at one time
+    #[arg(long)]
+    concurrency: usize,
+}
+
+/// Measures the client and prints its figures.
+pub(crate) async fn run(args: Args) -> Result<(), AnyError> {
+    eprintln!("{} tasks of {} bytes, {} workers; {}", args.tasks, args.bytes, args.workers, machine());
+    let emulator = OtherProcess::start(args.workers).await?;
+    let invoker = emulator.invoker(args.workers)?;
+    dispatch(&invoker, args.tasks, args.bytes).await?;
+    let (mut walls, mut cpus) = (Sample::default(), Sample::default());
+    for _ in 0..args.repeat {
+        let (wall, cpu) = dispatch(&invoker, args.tasks, args.bytes).await?;
+        walls.push(wall);
+        cpus.push(cpu);
+    }
+    let counts = emulator.end().await?;
+    eprintln!("wall: median {:.2} s, best {:.2} s (goal 1 s)", walls.median(), walls.percentile(0.0));
+    eprintln!("CPU of the client: median {:.2} s, best {:.2} s (goal 0.3 s)", cpus.median(), cpus.percentile(0.0));
+    eprintln!("emulator: {counts}");
+
+    let concurrency = (args.workers / 10).max(1);
+    let emulator = OtherProcess::start(concurrency).await?;
+    let (wall, cpu) = dispatch(&emulator.invoker(args.workers)?, args.throttled_tasks, args.bytes).await?;
+    let counts = emulator.end().await?;
+    let invokes = counts["invokes"].as_u64().unwrap_or_default();
+    let ratio = invokes as f64 / args.throttled_tasks as f64;
+    eprintln!("{} tasks at a concurrency of {concurrency}: {wall:.2} s, CPU {cpu:.2} s", args.throttled_tasks);
+    eprintln!("{invokes} invokes, {ratio:.2} for each task (goal 3): {counts}");
+    Ok(())
+}
+
+/// Runs `tasks` tasks at once: wall and CPU time of this process, in seconds.
+async fn dispatch(invoker: &Arc<LambdaInvoker>, tasks: usize, bytes: usize) -> Result<(f64, f64), AnyError> {
+    let words = (0..bytes.div_ceil(8) as u64).flat_map(|index| mix(7, index).to_le_bytes());
+    let request: Bytes = words.take(bytes).collect();
+    let running = RunningAttempts::default();
+    let (watch, cpu) = (Stopwatch::start(), process_cpu_time().unwrap_or_default());
+    let mut set = JoinSet::new();
+    for _ in 0..tasks {
+        let (invoker, request, running) = (Arc::clone(invoker), request.clone(), running.start());
+        set.spawn(async move { invoker.invoke(request, running).await });
+    }
+    while let Some(invoked) = set.join_next().await {
+        TaskOutcome::from_bytes(&invoked?.outcome?)?;
+    }
+    let cpu = process_cpu_time().unwrap_or_default().saturating_sub(cpu);
+    Ok((watch.elapsed().as_secs_f64(), cpu.as_secs_f64()))
+}
+
+/// This program as an emulator.
+struct OtherProcess {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    endpoint: String,
+}
+
+impl OtherProcess {
+    async fn start(concurrency: usize) -> Result<Self, AnyError> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("emulate").arg("--concurrency").arg(concurrency.to_string()).kill_on_drop(true);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().ok_or("the emulator has no output")?;
+        let mut lines = BufReader::new(output).lines();
+        let endpoint = lines.next_line().await?.ok_or("the emulator did not start")?;
+        Ok(Self { child, lines, endpoint })
+    }
+
+    fn invoker(&self, workers: usize) -> Result<Arc<LambdaInvoker>, AnyError> {
+        let credential = AwsCredential { key_id: "AKIDEXAMPLE".into(), secret_key: "example".into(), token: None };
+        let credentials = Arc::new(StaticCredentialProvider::new(credential));
+        let client = Arc::new(LambdaClient::new(Some(&self.endpoint), "us-east-1", credentials)?);
+        Ok(Arc::new(LambdaInvoker::new(client, Target::new(STUB, "live")?, workers, CALL_LIMIT)))
+    }
+
+    /// Ends it; its counts.
+    async fn end(mut self) -> Result<Value, AnyError> {
+        drop(self.child.stdin.take());
+        let counts = self.lines.next_line().await?.ok_or("the emulator gave no counts")?;
+        self.child.wait().await?;
+        Ok(serde_json::from_str(&counts)?)
+    }
+}
+
+/// Emulates the stub function until standard input ends, then writes its counts.
+pub(crate) async fn emulate(args: EmulateArgs) -> Result<(), AnyError> {
+    let mut function = FunctionConfig::new(STUB, sibling("hello-bootstrap")?);
+    let outcome = OutcomeEnvelope::new(&TaskOutcome::default().to_bytes());
+    function.environment.insert("ANSWER".into(), serde_json::to_string(&outcome)?);
+    function.max_concurrency = args.concurrency;
+    function.timeout = Duration::from_secs(30);
+    let config = EmulatorConfig { functions: vec![function], ..EmulatorConfig::default() };
+    let emulator = Emulator::start(config).await?;
+    let mut out = std::io::stdout();
+    writeln!(out, "{}", emulator.endpoint())?;
+    out.flush()?;
+    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
+    let counts = emulator.ledger().counts_of(STUB);
+    let errors = counts.errors;
+    writeln!(
+        out,
+        "{}",
+        json!({ "invokes": counts.invokes, "throttles": counts.throttles, "errors": errors, "processes": counts.cold_starts })
+    )?;
+    emulator.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! Remote mode: statements run on a server that speaks the HTTP API (docs/http-api.md), and look as if they ran here.
+//!
+//! ```text
+//! RemoteSession (a Runner) ─► query: submit, follow, stop ─► client: sign, send, try again ─► server
+//!                                    └─► rows: first answer or pages ─► output ─► print
+//! ```
+//!
+//! **Invariant:** a query is sent with one client token however often it is sent, so it runs once.
+//!
+//! **Invariant:** rows are counted against what the server promised; fewer are an error.
+
+mod choice;
+mod client;
+mod commands;
+#[cfg(test)]
+mod fake;
+mod fault;
+mod measure;
+mod query;
+mod rows;
+mod sign;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use choice::ServerChoice;
+pub(crate) use choice::TOKEN_VARIABLE;
+pub(crate) use commands::{cancel, queries, result};
+pub(crate) use measure::Measured;
+
+use crate::failure::Failure;
+use crate::output::{Style, print_rows};
+use crate::print::{Format, Output};
+use crate::progress::ProgressLine;
+use crate::receipt::Account;
+use crate::resolve::Reports;
+use crate::runner::{ColumnInfo, Runner};
+use crate::runtimes::Runtimes;
+use crate::session::{described, text_rows};
+use crate::shell::SharedNames;
+use crate::split::{first_word, split};
+use arrow::array::RecordBatch;
+use client::Client;
+use coordinator::QueryControl;
+use query::RemoteQuery;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Statements that show something else than the rows of a query, and so have no plan to show.
+const WITHOUT_PLAN: [&str; 4] = ["EXPLAIN", "SHOW", "DESCRIBE", "DESC"];
+const EXPLAIN: &str = "EXPLAIN ";
+/// Schema of the tables that tell of tables.
+const OWN_SCHEMA: &str = "information_schema";
+
+/// A server, and the threads that wait for it.
+#[derive(Debug)]
+pub(crate) struct RemoteSession {
+    runtimes: Runtimes,
+    client: Arc<Client>,
+    identity: &'static str,
+    timeout: Option<Duration>,
+    reports: Reports,
+}
+
+/// A statement for a server, and where it stands in what was typed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct RemoteStatement {
+    sql: String,
+    /// Lines before it.
+    lines: usize,
+    /// Characters before it in its first line, less those that were put in front of it.
+    columns: isize,
+}
+
+impl RemoteStatement {
+    /// `statement`, which must be a part of `text`.
+    fn new(text: &str, statement: &str) -> Self {
+        let start = statement.as_ptr() as usize - text.as_ptr() as usize;
+        let before = text.get(..start).unwrap_or_default();
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let columns = isize::try_from(line.chars().count()).unwrap_or_default();
+        Self { sql: statement.to_owned(), lines: before.matches('\n').count(), columns }
+    }
+
+    fn begins_with(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| word.eq_ignore_ascii_case(first_word(&self.sql)))
+    }
+
+    /// The failure with its place in what was typed: the server knows the place in the statement.
+    fn placed(&self, mut failure: Failure) -> Failure {
+        if let Failure::Server { message, .. } = &mut failure
+            && let Some((line, column, rest)) = place(message)
+        {
+            let columns = if line == 1 { self.columns } else { 0 };
+            let column = column.saturating_add_signed(columns).max(1);
+            *message = format!("line {}:{column}: {rest}", line + self.lines);
+        }
+        failure
+    }
+}
+
+/// Line, column and rest of a message such as `line 1:8: no such column`.
+fn place(message: &str) -> Option<(usize, usize, &str)> {
+    let (place, rest) = message.strip_prefix("line ")?.split_once(": ")?;
+    let (line, column) = place.split_once(':')?;
+    Some((line.parse().ok()?, column.parse().ok()?, rest))
+}
+
+impl RemoteSession {
+    /// Starts a thread for requests; sends none.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no certificates.
+    pub(crate) fn new(choice: &ServerChoice, reports: Reports) -> Result<Self, Failure> {
+        let client = Arc::new(Client::new(choice)?);
+        let identity = client::identity(&choice.auth);
+        Ok(Self { runtimes: Runtimes::without_compute()?, client, identity, timeout: choice.timeout, reports })
+    }
+
+    /// Runs `sql` and gives all its rows.
+    fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>, Failure> {
+        let line = ProgressLine::new(self.reports.progress);
+        self.run(sql.to_owned(), line, |query, _| async move { query.run().await?.rows.collect().await })
+    }
+
+    /// Runs `sql` through `work` on the query threads.
+    fn run<T: Send + 'static, W: Future<Output = Result<T, Failure>> + Send + 'static>(
+        &self,
+        sql: String,
+        line: ProgressLine,
+        work: impl FnOnce(RemoteQuery, QueryControl) -> W,
+    ) -> Result<T, Failure> {
+        let control = QueryControl::new();
+        let query = RemoteQuery::new(Arc::clone(&self.client), sql, self.timeout, control.clone());
+        let known = query.clone();
+        let result = self.runtimes.run(&control, Duration::MAX, &line, work(query, control.clone()));
+        result.map_err(|failure| match (failure, known.id()) {
+            (Failure::Abandoned { .. }, Some(query)) => Failure::LeftRunning { query },
+            (failure, _) => failure,
+        })
+    }
+
+    /// Waits for `work` on the query threads; Ctrl-C cancels the control, and ends `work` wherever it is.
+    fn wait<T: Send + 'static>(
+        &self,
+        control: &QueryControl,
+        line: &ProgressLine,
+        work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let cancel = control.cancel.clone();
+        self.runtimes.run(control, Duration::MAX, line, async move {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => Err(Failure::Interrupted),
+                done = work => done,
+            }
+        })
+    }
+}
+
+impl Runner for RemoteSession {
+    type Statement = RemoteStatement;
+
+    fn reports(&self) -> Reports {
+        self.reports
+    }
+
+    fn parse(&self, sql: &str) -> Result<Vec<RemoteStatement>, Failure> {
+        Ok(split(sql).all().into_iter().map(|statement| RemoteStatement::new(sql, statement)).collect())
+    }
+
+    fn explained(&self, statement: RemoteStatement) -> RemoteStatement {
+        if statement.begins_with(&WITHOUT_PLAN) {
+            return statement;
+        }
+        let columns = statement.columns - EXPLAIN.len() as isize;
+        RemoteStatement { sql: format!("{EXPLAIN}{}", statement.sql), columns, ..statement }
+    }
+
+    fn style(&self, statement: &RemoteStatement, format: Format) -> Style {
+        match format {
+            Format::Table if statement.begins_with(&["EXPLAIN"]) => Style::Lines,
+            _ => Style::Rows(format),
+        }
+    }
+
+    fn print(
+        &self,
+        statement: RemoteStatement,
+        style: Style,
+        out: Output,
+        shares_screen: bool,
+    ) -> Result<(Account, Output), Failure> {
+        let line = ProgressLine::new(self.reports.progress);
+        let to_clear = if shares_screen { line.clone() } else { ProgressLine::hidden() };
+        let printed = self.run(statement.sql.clone(), line, |query, control| async move {
+            let mut finished = query.run().await?;
+            let out = print_rows(&mut finished.rows, style, out, to_clear, &control.cancel).await?;
+            Ok((Account::read(finished.receipt), out))
+        });
+        printed.map_err(|failure| statement.placed(failure))
+    }
+
+    fn greeting(&self) -> String {
+        format!("queries run on {}, {}", self.client.place(), self.identity)
+    }
+
+    fn tables(&self) -> Result<Vec<(String, String)>, Failure> {
+        let rows = text_rows::<4>(&self.collect("SHOW TABLES")?)?;
+        let own = rows.into_iter().filter(|[_, schema, _, _]| schema != OWN_SCHEMA);
+        Ok(own.map(|[_, _, name, kind]| (name, kind.to_lowercase())).collect())
+    }
+
+    fn knows(&self, _: &str) -> bool {
+        false
+    }
+
+    fn describe(&self, name: &str) -> Result<Vec<ColumnInfo>, Failure> {
+        Ok(described(&self.collect(&format!("DESCRIBE {name}"))?)?)
+    }
+
+    fn workers(&mut self, _: Option<usize>) -> Result<usize, Failure> {
+        Err(Failure::Usage("the server decides how many workers run a query".into()))
+    }
+
+    fn learn_names(&self, _: &SharedNames) -> Result<(), Failure> {
+        // Asking a server costs money; \d asks it.
+        Ok(())
+    }
+}

@@ -1,0 +1,17 @@
+//! Calls of Lambda functions: workers at their published version, and the coordinator itself for queries in the background.
+//!
+//! ```text
+//! dispatch ─► LambdaInvoker ─► Window (how many at once) ─► LambdaClient (sign, send, read) ─► answer (what it means)
+//!                                                                                        └──► report (what it costs)
+//! ```
+
+mod answer;
+mod client;
+mod invoker;
+mod report;
+mod window;
+
+pub use answer::Refusal;
+pub use client::{Answer, LambdaClient, MAX_EVENT_BYTES, Target};
+pub use invoker::LambdaInvoker;
+pub use report::Report;

@@ -1,0 +1,101 @@
+//! The locations that SQL may read: everything else is refused before a request is made.
+
+use crate::error::{Error, ErrorKind, Result};
+use object_store::path::Path;
+use url::Url;
+
+/// URL prefixes of readable data.
+#[derive(Clone, Debug)]
+pub struct DataLocations {
+    allowed: Vec<(String, Path)>,
+}
+
+impl DataLocations {
+    /// Prefixes such as `s3://bucket/folder/` and `file:///folder/`; each covers whole path segments.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidQuery`] for a prefix that is no `s3` or `file` URL.
+    pub fn new(prefixes: &[String]) -> Result<Self> {
+        let allowed = prefixes.iter().map(|prefix| parse(prefix)).collect::<Result<_>>()?;
+        Ok(Self { allowed })
+    }
+
+    /// Checks that `path` in `store` (`s3://bucket`, `file://`) may be read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AccessDenied`] with the location.
+    pub fn check(&self, store: &str, path: &Path) -> Result<()> {
+        // A link on disk may lead out of its folder.
+        let real = match store {
+            "file://" => std::fs::canonicalize(format!("/{path}")).ok().and_then(|real| Path::from_absolute_path(real).ok()),
+            _ => None,
+        };
+        let path = real.as_ref().unwrap_or(path);
+        let within = |(root, prefix): &(String, Path)| root == store && path.prefix_matches(prefix);
+        match self.allowed.iter().any(within) {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::AccessDenied,
+                format!("{store}/{path} is outside the locations that SQL may read here (setting data_locations)"),
+            )),
+        }
+    }
+}
+
+fn parse(prefix: &str) -> Result<(String, Path)> {
+    let wrong = |why: String| Error::invalid(format!("data location '{prefix}': {why}"));
+    let url = Url::parse(prefix).map_err(|e| wrong(e.to_string()))?;
+    let path = Path::from_url_path(url.path()).map_err(|e| wrong(e.to_string()))?;
+    match (url.scheme(), url.host_str()) {
+        ("s3", Some(bucket)) if url.username().is_empty() && url.port().is_none() => Ok((format!("s3://{bucket}"), path)),
+        ("file", None | Some("")) => {
+            let real = std::fs::canonicalize(url.path()).ok().and_then(|real| Path::from_absolute_path(real).ok());
+            Ok(("file://".into(), real.unwrap_or(path)))
+        }
+        _ => Err(wrong("only s3://bucket/prefix/ and file:///folder/ can be given".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_cover_whole_segments_of_their_own_store() -> Result<()> {
+        let locations = DataLocations::new(&["s3://lake/tables/".into(), "s3://open".into()])?;
+        for (store, path, allowed) in [
+            ("s3://lake", "tables/t/a.parquet", true),
+            ("s3://lake", "tables", true),
+            ("s3://lake", "tables2/a", false),
+            ("s3://lake", "", false),
+            ("s3://open", "anything", true),
+            ("s3://other", "tables/a", false),
+            ("file://", "etc/passwd", false),
+        ] {
+            assert_eq!(locations.check(store, &Path::from(path)).is_ok(), allowed, "{store}/{path}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_link_does_not_lead_out() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let (inside, outside) = (folder.path().join("in"), folder.path().join("secret"));
+        std::fs::create_dir(&inside)?;
+        std::fs::write(&outside, "x")?;
+        std::fs::write(inside.join("own"), "x")?;
+        std::os::unix::fs::symlink(&outside, inside.join("link"))?;
+        let locations = DataLocations::new(&[format!("file://{}/", inside.display())])?;
+        let path = |name: &str| Path::from_absolute_path(inside.join(name));
+        assert!(locations.check("file://", &path("own")?).is_ok());
+        assert!(locations.check("file://", &path("link")?).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn only_buckets_and_folders_are_locations() {
+        for prefix in ["", "data", "http://169.254.169.254/", "s3://", "s3://allowed@evil/", "file://host/x"] {
+            assert!(DataLocations::new(&[prefix.into()]).is_err(), "{prefix}");
+        }
+    }
+}
