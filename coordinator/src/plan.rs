@@ -5,12 +5,12 @@ use crate::limited_build::LimitedBuildSide;
 use crate::sizing::ScanSizing;
 use crate::verify::obstacle;
 use datafusion::common::DataFusionError;
+use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_distributed::{DistributedExec, DistributedExt, SessionStateBuilderExt, WorkerResolver};
-use engine::session::{session_config, session_options};
+use engine::session::{session_config, session_options, session_state};
 use engine::settings::Settings;
 use engine::task::SessionOption;
 use engine::{Error, Result};
@@ -45,7 +45,7 @@ const DISTRIBUTED_OPTIONS: [(&str, &str); 2] =
 impl Planner {
     pub(crate) fn new(settings: &Settings, runtime: &Arc<RuntimeEnv>) -> Result<Self> {
         let local_config = session_config(&session_options(settings, settings.local_partition_count()))?;
-        let local = builder(local_config, runtime).build();
+        let local = session_state(local_config, Arc::clone(runtime)).build();
         let sizing = ScanSizing::new(settings, Arc::clone(runtime));
         let task_options = session_options(settings, settings.worker_partitions);
         let distributed =
@@ -79,10 +79,6 @@ impl Planner {
     }
 }
 
-fn builder(config: datafusion::prelude::SessionConfig, runtime: &Arc<RuntimeEnv>) -> SessionStateBuilder {
-    SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(runtime)).with_default_features()
-}
-
 fn distributed_state(
     settings: &Settings,
     task_options: &[SessionOption],
@@ -99,7 +95,8 @@ fn distributed_state(
         .with_distributed_worker_resolver(AnyWorker)
         .with_distributed_desired_task_count_handler(sizing.clone())
         .with_distributed_scale_up_leaf_node_handler(sizing.clone());
-    Ok(builder(config, runtime).with_physical_optimizer_rule(Arc::new(LimitedBuildSide)).with_distributed_planner().build())
+    let builder = session_state(config, Arc::clone(runtime)).with_physical_optimizer_rule(Arc::new(LimitedBuildSide));
+    Ok(builder.with_distributed_planner().build())
 }
 
 /// Workers have no addresses; the planner asks only how many there are, which `max_tasks_per_stage` answers.

@@ -20,6 +20,7 @@ pub mod cost;
 pub mod error;
 pub mod exchange;
 pub mod function;
+pub mod functions;
 pub mod ids;
 pub mod logging;
 pub mod memory;

@@ -2,9 +2,11 @@
 
 use crate::error::Result;
 use crate::exchange::ExchangeReader;
+use crate::functions::Functions;
 use crate::settings::Settings;
 use crate::storage::{Pins, SeenVersions, StoreRegistry};
 use crate::task::SessionOption;
+use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
@@ -54,6 +56,12 @@ pub fn session_config(options: &[SessionOption]) -> Result<SessionConfig> {
         config.options_mut().set(&option.key, &option.value)?;
     }
     Ok(config)
+}
+
+/// The state that both sides build their sessions from: DataFusion's features, and Owlet's functions over them.
+pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionStateBuilder {
+    let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+    Functions::all().register(builder)
 }
 
 /// Adds what a plan with network nodes needs to run as task `index` of `count`.

@@ -1,7 +1,7 @@
 //! Runs one attempt from request bytes to outcome bytes; the same everywhere, whoever invoked it.
 
 use bytes::Bytes;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::SessionState;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion_distributed::BroadcastExec;
 use engine::clock::{Stopwatch, sleep};
@@ -10,7 +10,7 @@ use engine::ids::{AttemptId, QueryId, StageId, TaskId};
 use engine::memory::PeakPool;
 use engine::metrics::operator_metrics;
 use engine::panic::caught;
-use engine::session::{SharedRuntime, memory_pool, session_config, with_exchange};
+use engine::session::{SharedRuntime, memory_pool, session_config, session_state, with_exchange};
 use engine::settings::Settings;
 use engine::storage::{Meter, Pins, Storage};
 use engine::task::{
@@ -238,7 +238,7 @@ impl Attempt {
         let reader = ExchangeReader::new(request.inputs.clone(), exchange, self.worker.exchange_read_concurrency);
         let config = with_exchange(session_config(&request.session)?, reader, request.task as usize, request.task_count as usize);
         let runtime = self.worker.shared.runtime(registry, Arc::clone(&self.pool) as _);
-        Ok(SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build())
+        Ok(session_state(config, runtime).build())
     }
 
     /// One line for each attempt.

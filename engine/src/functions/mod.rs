@@ -1,0 +1,63 @@
+//! SQL functions by Trino's names, with Trino's semantics; the session recipe registers them on both sides of the wire.
+//!
+//! A function here hides DataFusion's function of the same name everywhere, so that a plan means the same to the coordinator
+//! and to every worker. Each module adds its own to [`Functions`].
+
+mod aggregate;
+mod array;
+mod binary;
+mod conversion;
+mod datetime;
+mod json;
+mod lambda;
+mod map;
+mod math;
+mod regexp;
+mod string;
+mod url;
+
+use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
+use std::sync::Arc;
+
+/// Functions by kind.
+#[derive(Debug, Default)]
+pub struct Functions {
+    /// One value for each row.
+    pub scalar: Vec<Arc<ScalarUDF>>,
+    /// One value for each group.
+    pub aggregate: Vec<Arc<AggregateUDF>>,
+    /// One value for each row, from its neighbours.
+    pub window: Vec<Arc<WindowUDF>>,
+    /// Functions that take lambdas.
+    pub higher_order: Vec<Arc<HigherOrderUDF>>,
+}
+
+impl Functions {
+    /// All functions of this crate.
+    pub fn all() -> Self {
+        let mut functions = Self::default();
+        aggregate::add(&mut functions);
+        array::add(&mut functions);
+        binary::add(&mut functions);
+        conversion::add(&mut functions);
+        datetime::add(&mut functions);
+        json::add(&mut functions);
+        lambda::add(&mut functions);
+        map::add(&mut functions);
+        math::add(&mut functions);
+        regexp::add(&mut functions);
+        string::add(&mut functions);
+        url::add(&mut functions);
+        functions
+    }
+
+    /// Adds these functions to those of `builder`; on the same name, these win.
+    pub fn register(self, mut builder: SessionStateBuilder) -> SessionStateBuilder {
+        builder.scalar_functions().get_or_insert_default().extend(self.scalar);
+        builder.aggregate_functions().get_or_insert_default().extend(self.aggregate);
+        builder.window_functions().get_or_insert_default().extend(self.window);
+        builder.higher_order_functions().get_or_insert_default().extend(self.higher_order);
+        builder
+    }
+}

@@ -1,0 +1,6 @@
+//! URL functions.
+
+use super::Functions;
+
+/// Adds the functions of this module.
+pub(super) fn add(_functions: &mut Functions) {}
