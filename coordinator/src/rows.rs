@@ -84,6 +84,10 @@ impl Rows {
             batch = caught("the query", async { self.stream.next().await.transpose().map_err(Error::from) }) => batch?,
             () = sleep(left) => return Err(too_long(self.limit)),
         };
+        // Under load a late batch may come before its overdue timer.
+        if self.watch.elapsed() > self.limit {
+            return Err(too_long(self.limit));
+        }
         if let Some(error) = self.budget.as_ref().and_then(|budget| budget.exceeded(self.watch.elapsed())) {
             return Err(error);
         }

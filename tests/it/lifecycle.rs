@@ -8,9 +8,9 @@ use tests::cluster::{Cluster, block_on, small_data_settings};
 use tests::compare::rows;
 use tests::trap_data;
 
-/// Stages that write objects, and then a join of 80 million pairs, which takes seconds and seldom yields.
-const LONG: &str =
-    "select count(*) from (select id, count(*) n from fact group by id) a, fact b, t2 c where a.id * b.id > c.b + a.n";
+/// Stages that write objects, and then a join of 9.6 billion pairs, which takes minutes and seldom yields.
+const LONG: &str = "select count(*) from (select id, count(*) n from fact group by id) a, fact b, t2 c, dim d \
+                    where a.id * b.id > c.b + a.n + d.dk";
 
 fn cluster(settings: Settings) -> Cluster {
     Cluster::new(Settings { inline_limit_bytes: 0, ..settings }, trap_data::folder())
