@@ -11,10 +11,12 @@ pub mod bind;
 pub mod format;
 pub mod message;
 pub mod parameters;
+pub mod prepared;
 pub mod statement;
 pub mod tables;
 
 pub use bind::bind;
 pub use parameters::{Parameter, with_parameters};
+pub use prepared::PreparedStatements;
 pub use statement::{Limits, Statement, parse};
 pub use tables::Tables;
