@@ -76,9 +76,6 @@ pub struct ServeArgs {
     /// Folder or s3:// URL of query records, results and the exchange
     #[arg(long, value_name = "URL", default_value = ".owlet/state", env = "OWLET_STATE")]
     pub state: String,
-    /// A location that SQL may read besides the tables' own; may be repeated
-    #[arg(long, value_name = "LOCATION")]
-    pub allow: Vec<String>,
     /// Queries that run at once; others wait
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub max_running: u32,
@@ -236,6 +233,21 @@ pub struct SharedArgs {
     /// One table: a file, a folder, a pattern or an s3:// URL; may be repeated
     #[arg(long = "table", global = true, value_name = "NAME=PATH", value_parser = parse_table, help_heading = "Tables")]
     pub tables: Vec<TableArg>,
+    /// Databases, tables and views made with SQL: a folder, an s3:// URL, or glue for the AWS Glue Data Catalog
+    #[arg(long, global = true, value_name = "LOCATION", default_value = ".owlet/catalog", env = "OWLET_CATALOG", help_heading = "Tables")]
+    pub catalog: String,
+    /// Database of tables that are named without one
+    #[arg(long, global = true, value_name = "NAME", env = "OWLET_DATABASE", help_heading = "Tables")]
+    pub database: Option<String>,
+    /// Where tables lie that are made without a location: a folder or an s3:// URL
+    #[arg(long, global = true, value_name = "LOCATION", default_value = ".owlet/warehouse", env = "OWLET_WAREHOUSE", help_heading = "Tables")]
+    pub warehouse: String,
+    /// Another location that tables of the catalog may have; owlet serve lets SQL read only such and the tables' own; may be repeated
+    #[arg(long, global = true, value_name = "LOCATION", help_heading = "Tables")]
+    pub allow: Vec<String>,
+    /// Another location that CREATE TABLE AS, INSERT and UNLOAD may write to, besides the warehouse; may be repeated
+    #[arg(long, global = true, value_name = "LOCATION", help_heading = "Tables")]
+    pub allow_write: Vec<String>,
     /// URL of an S3 store other than AWS, as http://127.0.0.1:9000
     #[arg(long, global = true, value_name = "URL", env = "OWLET_S3_ENDPOINT", help_heading = "Tables")]
     pub s3_endpoint: Option<String>,

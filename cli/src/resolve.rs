@@ -25,6 +25,8 @@ pub struct Setup {
     pub settings: Settings,
     /// Tables known by name.
     pub tables: Tables,
+    /// Where tables are made with SQL, and where they may lie.
+    pub places: Places,
     /// The server that runs queries; this process does when absent.
     pub server: Option<ServerChoice>,
     /// Where rows go.
@@ -58,6 +60,21 @@ pub enum Command {
     Tpch(TpchArgs),
     /// Talk to a person.
     Shell,
+}
+
+/// Where tables are made with SQL, and where they may lie; paths as they were given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Places {
+    /// A folder, a URL, or `glue`.
+    pub catalog: String,
+    /// The database of names without one; the catalog's default when absent.
+    pub database: Option<String>,
+    /// Folder or URL of tables without a location.
+    pub warehouse: String,
+    /// Further locations of tables.
+    pub allow: Vec<String>,
+    /// Further locations to write to.
+    pub allow_write: Vec<String>,
 }
 
 /// Where rows go, and how they look there.
@@ -141,7 +158,8 @@ pub fn resolve(args: Args, around: Surroundings) -> Result<Setup, Failure> {
     {
         return Err(usage("--check needs --scale 1: the benchmark's answers are published for that scale only"));
     }
-    Ok(Setup { settings, tables: tables(&shared)?, server, output, reports, command })
+    let (tables, places) = (tables(&shared)?, places(shared));
+    Ok(Setup { settings, tables, places, server, output, reports, command })
 }
 
 fn serve_plan(args: ServeArgs, workers: Option<WorkersArg>) -> ServePlan {
@@ -149,7 +167,6 @@ fn serve_plan(args: ServeArgs, workers: Option<WorkersArg>) -> ServePlan {
         listen: args.listen,
         auth: args.auth,
         state: args.state,
-        allow: args.allow,
         max_running: usize::try_from(args.max_running).unwrap_or(1),
         processes: workers.is_some_and(|workers| workers.processes),
         worker_binary: args.worker_binary,
@@ -253,6 +270,11 @@ fn tables(shared: &SharedArgs) -> Result<Tables, Failure> {
         tables.add(&table.name, &table.location);
     }
     Ok(tables)
+}
+
+fn places(shared: SharedArgs) -> Places {
+    let SharedArgs { catalog, database, warehouse, allow, allow_write, .. } = shared;
+    Places { catalog, database, warehouse, allow, allow_write }
 }
 
 fn output(shared: &SharedArgs, command: &Command, around: Surroundings) -> Result<OutputChoice, Failure> {
