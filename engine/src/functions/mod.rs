@@ -4,18 +4,26 @@
 //! and to every worker. Each module adds its own to [`Functions`].
 
 mod aggregate;
+pub mod arithmetic;
 mod array;
 mod binary;
 mod conversion;
 mod datetime;
+mod define;
+pub mod equal;
 mod json;
 mod lambda;
 mod map;
 mod math;
+mod nested;
 mod regexp;
 mod string;
+pub mod subscript;
+mod text_support;
 mod url;
+mod window;
 
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
 use std::sync::Arc;
@@ -38,17 +46,21 @@ impl Functions {
     pub fn all() -> Self {
         let mut functions = Self::default();
         aggregate::add(&mut functions);
+        arithmetic::add_to(&mut functions);
         array::add(&mut functions);
         binary::add(&mut functions);
         conversion::add(&mut functions);
         datetime::add(&mut functions);
+        equal::add_to(&mut functions);
         json::add(&mut functions);
         lambda::add(&mut functions);
         map::add(&mut functions);
         math::add(&mut functions);
         regexp::add(&mut functions);
         string::add(&mut functions);
+        subscript::add_to(&mut functions);
         url::add(&mut functions);
+        window::add(&mut functions);
         functions
     }
 
@@ -60,4 +72,10 @@ impl Functions {
         builder.higher_order_functions().get_or_insert_default().extend(self.higher_order);
         builder
     }
+}
+
+/// The arguments of a call, as many as it must have.
+fn arguments<'a, T, const N: usize>(name: &str, arguments: &'a [T]) -> Result<&'a [T; N]> {
+    let wrong = || DataFusionError::Plan(format!("{name} takes {N} arguments, not {}", arguments.len()));
+    arguments.try_into().map_err(|_| wrong())
 }

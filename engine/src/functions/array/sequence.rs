@@ -1,0 +1,166 @@
+//! `sequence`: arrays of numbers, dates or timestamps at equal distances.
+
+use crate::functions::nested::{Call, MAX_BATCH_ELEMENTS, MAX_MADE_ELEMENTS, check_count, list_from_parts};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::buffer::NullBuffer;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, IntervalMonthDayNanoType, IntervalUnit, TimeUnit};
+use chrono::{DateTime, Months, NaiveDateTime};
+use datafusion::common::{Result, exec_err, internal_err, plan_err};
+use std::sync::Arc;
+
+const DAY_NANOS: i128 = 86_400_000_000_000;
+
+/// Start and stop of one type, and maybe a step.
+pub(super) fn types(types: &[DataType]) -> Result<Vec<DataType>> {
+    check_count(types, 2..=3)?;
+    let integer = |t: &DataType| t.is_integer() || t.is_null();
+    let date = |t: &DataType| matches!(t, DataType::Date32 | DataType::Date64 | DataType::Null);
+    let time = |t: &DataType| matches!(t, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 | DataType::Null);
+    let ends = &types[..2];
+    let zone = ends.iter().find_map(|t| match t {
+        DataType::Timestamp(_, zone) => Some(zone.clone()),
+        _ => None,
+    });
+    let (point, step) = if ends.iter().all(integer) {
+        (DataType::Int64, DataType::Int64)
+    } else if ends.iter().all(date) {
+        (DataType::Date32, DataType::Interval(IntervalUnit::MonthDayNano))
+    } else if let (true, Some(zone)) = (ends.iter().all(time), zone) {
+        if types.len() < 3 {
+            return plan_err!("a sequence of timestamps needs a step");
+        }
+        if zone.is_some() {
+            return plan_err!("timestamps with time zone are not supported");
+        }
+        (DataType::Timestamp(TimeUnit::Nanosecond, None), DataType::Interval(IntervalUnit::MonthDayNano))
+    } else {
+        return plan_err!("expected numbers, dates or timestamps, got {} and {}", types[0], types[1]);
+    };
+    match types.get(2) {
+        None => Ok(vec![point.clone(), point]),
+        Some(given) if integer(given) == integer(&point) || given.is_null() => Ok(vec![point.clone(), point, step]),
+        Some(given) => plan_err!("the step of {point} cannot be {given}"),
+    }
+}
+
+/// A step: a distance of months or of the points' own unit.
+#[derive(Clone, Copy)]
+enum Step {
+    Months(i32),
+    Units(i128),
+}
+
+/// What the points are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Number,
+    Day,
+    Nano,
+}
+
+/// `sequence(start, stop[, step])`.
+pub(super) fn sequence(call: &Call<'_>) -> Result<ArrayRef> {
+    let unit = match call.arg(0)?.data_type() {
+        DataType::Int64 => Unit::Number,
+        DataType::Date32 => Unit::Day,
+        _ => Unit::Nano,
+    };
+    let points = |index: usize| -> Result<ArrayRef> {
+        let array = call.arg(index)?;
+        // A date becomes the days first: there is no cast from it to bigint.
+        let array = if unit == Unit::Day { cast(array, &DataType::Int32)? } else { Arc::clone(array) };
+        Ok(cast(&array, &DataType::Int64)?)
+    };
+    let (starts, stops) = (points(0)?, points(1)?);
+    let (starts, stops) =
+        (starts.as_primitive::<arrow::datatypes::Int64Type>(), stops.as_primitive::<arrow::datatypes::Int64Type>());
+    let (mut values, mut lengths, mut valid) = (Vec::<i64>::new(), Vec::new(), Vec::new());
+    for row in 0..call.rows {
+        let step_known = call.args.get(2).is_none_or(|step| step.is_valid(row));
+        let known = starts.is_valid(row) && stops.is_valid(row) && step_known;
+        let before = values.len();
+        if known {
+            let (start, stop) = (starts.value(row), stops.value(row));
+            let step = match call.args.get(2) {
+                Some(steps) => step_at(steps, row, unit)?,
+                None => Step::Units(if start <= stop { 1 } else { -1 }),
+            };
+            one(start, stop, step, unit, &mut values)?;
+        }
+        if values.len() > MAX_BATCH_ELEMENTS {
+            return exec_err!("the sequences of one batch have more than {MAX_BATCH_ELEMENTS} elements");
+        }
+        lengths.push(values.len() - before);
+        valid.push(known);
+    }
+    let values = Arc::new(Int64Array::from(values)) as ArrayRef;
+    let DataType::List(field) = call.result else {
+        return internal_err!("expected a list type, got {}", call.result);
+    };
+    let values = if unit == Unit::Day { cast(&values, &DataType::Int32)? } else { values };
+    list_from_parts(cast(&values, field.data_type())?, &lengths, Some(NullBuffer::from(valid)), call.result)
+}
+
+fn step_at(steps: &ArrayRef, row: usize, unit: Unit) -> Result<Step> {
+    if let Some(numbers) = steps.as_primitive_opt::<arrow::datatypes::Int64Type>() {
+        return Ok(Step::Units(i128::from(numbers.value(row))));
+    }
+    let Some(intervals) = steps.as_primitive_opt::<IntervalMonthDayNanoType>() else {
+        return exec_err!("the step must be a number or an interval");
+    };
+    let interval = intervals.value(row);
+    let nanos = i128::from(interval.days) * DAY_NANOS + i128::from(interval.nanoseconds);
+    match (interval.months, unit) {
+        (0, Unit::Day) if nanos % DAY_NANOS != 0 => {
+            exec_err!("sequence step must be a day interval if start and end values are dates")
+        }
+        (0, Unit::Day) => Ok(Step::Units(nanos / DAY_NANOS)),
+        (0, _) => Ok(Step::Units(nanos)),
+        (months, _) if nanos == 0 => Ok(Step::Months(months)),
+        _ => exec_err!("the step must be of months or of days and seconds, not of both"),
+    }
+}
+
+/// Adds the points of one sequence.
+fn one(start: i64, stop: i64, step: Step, unit: Unit, values: &mut Vec<i64>) -> Result<()> {
+    let sign = match step {
+        Step::Months(months) => i128::from(months.signum()),
+        Step::Units(units) => units.signum(),
+    };
+    if sign == 0 {
+        return exec_err!("step must not be zero");
+    }
+    if (sign > 0 && start > stop) || (sign < 0 && start < stop) {
+        return exec_err!(
+            "sequence stop value should be greater than or equal to start value if step is greater than zero \
+             otherwise stop should be less than or equal to start"
+        );
+    }
+    for index in 0..=MAX_MADE_ELEMENTS {
+        let point = match step {
+            Step::Units(units) => i64::try_from(i128::from(start) + units * index as i128).ok(),
+            Step::Months(months) => plus_months(start, i64::from(months) * index as i64, unit),
+        };
+        // A point out of range is beyond any stop.
+        match point {
+            Some(point) if (sign > 0 && point <= stop) || (sign < 0 && point >= stop) => values.push(point),
+            _ => return Ok(()),
+        }
+    }
+    exec_err!("result of sequence function must not have more than {MAX_MADE_ELEMENTS} entries")
+}
+
+/// The same day `months` later, or the last of that month.
+fn plus_months(point: i64, months: i64, unit: Unit) -> Option<i64> {
+    let time: NaiveDateTime = match unit {
+        Unit::Day => DateTime::from_timestamp(point.checked_mul(86_400)?, 0)?.naive_utc(),
+        _ => DateTime::from_timestamp_nanos(point).naive_utc(),
+    };
+    let distance = Months::new(u32::try_from(months.unsigned_abs()).ok()?);
+    let moved = if months < 0 { time.checked_sub_months(distance)? } else { time.checked_add_months(distance)? };
+    match unit {
+        Unit::Day => Some(moved.and_utc().timestamp().div_euclid(86_400)),
+        _ => moved.and_utc().timestamp_nanos_opt(),
+    }
+}

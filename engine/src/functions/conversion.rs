@@ -1,6 +1,0 @@
-//! Conversions: casts with Trino's rules, typeof, format.
-
-use super::Functions;
-
-/// Adds the functions of this module.
-pub(super) fn add(_functions: &mut Functions) {}

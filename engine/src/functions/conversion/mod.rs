@@ -1,0 +1,23 @@
+//! Conversions: casts with Trino's rules, typeof, format.
+
+mod decimal;
+mod format;
+mod instant;
+mod json;
+mod number;
+mod text;
+mod types;
+
+pub(crate) use types::{java_double, type_name};
+
+use super::Functions;
+
+/// Adds the functions of this module.
+pub(super) fn add(functions: &mut Functions) {
+    text::register(functions);
+    number::register(functions);
+    instant::register(functions);
+    decimal::register(functions);
+    format::register(functions);
+    json::register(functions);
+}

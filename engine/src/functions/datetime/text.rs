@@ -1,0 +1,120 @@
+//! Dates to and from text by formats: date_format, date_parse, format_datetime, parse_datetime.
+
+use super::super::define::{Arg, Call, Texts, Typing, define};
+use super::joda;
+use super::moment::{Instants, MILLIS, Zone, make_instants, millis_in};
+use super::mysql;
+use super::parse::{Parsed, parse};
+use super::pattern::{Piece, print};
+use crate::functions::Functions;
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+use datafusion::common::{Result, exec_err};
+
+/// The pieces of a format for each row; a constant format is read once.
+struct Formats<F> {
+    texts: Texts,
+    constant: Option<Vec<Piece>>,
+    read: F,
+}
+
+impl<F: Fn(&str) -> Result<Vec<Piece>>> Formats<F> {
+    fn of(call: &Call<'_>, index: usize, read: F) -> Result<Self> {
+        let texts = call.texts(index)?;
+        let constant = if call.input(index)?.constant { texts.get(0).map(&read).transpose()? } else { None };
+        Ok(Self { texts, constant, read })
+    }
+
+    fn with<T>(&self, row: usize, then: impl FnOnce(&[Piece]) -> Result<T>) -> Result<Option<T>> {
+        match (&self.constant, self.texts.get(row)) {
+            (Some(pieces), _) => then(pieces).map(Some),
+            (None, Some(text)) => then(&(self.read)(text)?).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// Writes argument 0 by the format of argument 1.
+fn write(call: &Call<'_>, read: impl Fn(&str, bool) -> Result<Vec<Piece>>) -> Result<ArrayRef> {
+    let instants = Instants::of(call, 0)?;
+    let zoned = instants.zone.is_some();
+    let formats = Formats::of(call, 1, |text| read(text, zoned))?;
+    let zone = instants.zone_or_utc();
+    call.make_texts(|row| {
+        let Some(utc) = instants.utc(row)? else { return Ok(None) };
+        formats.with(row, |pieces| print(pieces, zone.local(utc)?, &zone, zone.offset(utc)))
+    })
+}
+
+fn joda_to_write(text: &str, zoned: bool) -> Result<Vec<Piece>> {
+    let format = joda::format(text, false)?;
+    if format.zone && !zoned {
+        return exec_err!(
+            "format_datetime for TIMESTAMP type, cannot use 'Z' nor 'z' in format, as this type does not contain TZ information"
+        );
+    }
+    Ok(format.pieces)
+}
+
+fn date_parse(call: &Call<'_>) -> Result<ArrayRef> {
+    let texts = call.texts(0)?;
+    let formats = Formats::of(call, 1, mysql::pieces)?;
+    make_instants(call.returns, call.rows, |row| {
+        let Some(text) = texts.get(row) else { return Ok(None) };
+        formats.with(row, |pieces| parse(pieces, text).map(|parsed| parsed.local))
+    })
+}
+
+/// A column of timestamps has one zone here: that of a constant text, else UTC.
+pub(super) fn zone_of_constant(typing: &Typing<'_>, read: impl Fn(&str) -> Result<Parsed>) -> Result<DataType> {
+    let zone = match typing.is_literal(0).then(|| typing.text(0)).transpose()?.flatten() {
+        Some(text) => read(&text).ok().and_then(|parsed| parsed.zone),
+        None => None,
+    };
+    Ok(millis_in(&zone.unwrap_or(Zone::UTC)))
+}
+
+/// The instant that was read, if its zone is the one of the column.
+pub(super) fn in_column(parsed: Parsed, returns: &DataType, name: &str) -> Result<chrono::NaiveDateTime> {
+    let column = match returns {
+        DataType::Timestamp(_, Some(zone)) => Zone::parse(zone)?,
+        _ => Zone::UTC,
+    };
+    let zone = parsed.zone.unwrap_or(Zone::UTC);
+    if zone != column {
+        let (zone, column) = (zone.name(), column.name());
+        return exec_err!(
+            "{name} met the time zone {zone} in a column of {column}: timestamps of one column have one time zone here"
+        );
+    }
+    zone.instant(parsed.local, None)
+}
+
+fn parse_datetime(call: &Call<'_>) -> Result<ArrayRef> {
+    let texts = call.texts(0)?;
+    let formats = Formats::of(call, 1, |text| joda::format(text, true).map(|format| format.pieces))?;
+    make_instants(call.returns, call.rows, |row| {
+        let Some(text) = texts.get(row) else { return Ok(None) };
+        formats.with(row, |pieces| in_column(parse(pieces, text)?, call.returns, call.name))
+    })
+}
+
+fn parse_datetime_type(typing: &Typing<'_>) -> Result<DataType> {
+    if !typing.is_literal(1) {
+        return Ok(millis_in(&Zone::UTC));
+    }
+    let pieces = typing.text(1)?.map(|format| joda::format(&format, true)).transpose()?.map(|format| format.pieces);
+    zone_of_constant(typing, |text| parse(pieces.as_deref().unwrap_or_default(), text))
+}
+
+/// Adds the functions of this file.
+pub(super) fn register(functions: &mut Functions) {
+    let date_format = |call: &Call<'_>| write(call, |text, _| mysql::pieces(text));
+    let format_datetime = |call: &Call<'_>| write(call, joda_to_write);
+    functions.scalar.extend([
+        define("date_format").form(&[Arg::Instant, Arg::Text], DataType::Utf8, date_format).udf(),
+        define("format_datetime").form(&[Arg::Instant, Arg::Text], DataType::Utf8, format_datetime).udf(),
+        define("date_parse").form(&[Arg::Text, Arg::Text], MILLIS, date_parse).udf(),
+        define("parse_datetime").typed(&[Arg::Text, Arg::Text], None, parse_datetime_type, parse_datetime).udf(),
+    ]);
+}

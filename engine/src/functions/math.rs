@@ -1,6 +1,0 @@
-//! Mathematical and bitwise functions.
-
-use super::Functions;
-
-/// Adds the functions of this module.
-pub(super) fn add(_functions: &mut Functions) {}

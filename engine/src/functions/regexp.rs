@@ -1,6 +1,0 @@
-//! Regular expression functions with Java's syntax.
-
-use super::Functions;
-
-/// Adds the functions of this module.
-pub(super) fn add(_functions: &mut Functions) {}

@@ -1,6 +1,0 @@
-//! String functions.
-
-use super::Functions;
-
-/// Adds the functions of this module.
-pub(super) fn add(_functions: &mut Functions) {}
