@@ -21,7 +21,7 @@ const DEFAULT_EPHEMERAL_MB: u64 = 512;
 
 /// Settings that both functions share: `OWLET_CONFIG` (JSON, as a settings file) under the variables of their own.
 ///
-/// Without `OWLET_DATA_LOCATIONS` SQL may read nothing.
+/// Without `OWLET_DATA_LOCATIONS` SQL may read nothing, without `OWLET_WRITE_LOCATIONS` it may write nothing.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidQuery`] that names the variable and what is wrong with it.
@@ -41,6 +41,7 @@ pub fn settings(variable: Variable<'_>) -> Result<Settings> {
     let temp_dir = PathBuf::from(variable("OWLET_TEMP_DIR").unwrap_or_else(|| TEMP_DIR.into()));
     settings.temp_dir = Some(prepare_temp_dir(&temp_dir)?);
     settings.data_locations = Some(list(variable, "OWLET_DATA_LOCATIONS"));
+    settings.write_locations = list(variable, "OWLET_WRITE_LOCATIONS");
     settings.exchange_url = variable("OWLET_EXCHANGE_URL").or_else(|| variable("OWLET_STATE_URL"));
     if let Some(prices) = variable("OWLET_PRICES").filter(|text| !text.trim().is_empty()) {
         settings.prices = PriceTable::named(&prices).map_err(|e| e.context("OWLET_PRICES"))?;
@@ -111,6 +112,7 @@ mod tests {
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE" => Some("2048".to_string()),
             "OWLET_TEMP_DIR" => temp.to_str().map(str::to_string),
             "OWLET_DATA_LOCATIONS" => Some("s3://a/x/, s3://b".into()),
+            "OWLET_WRITE_LOCATIONS" => Some("s3://a/x/new/".into()),
             "OWLET_STATE_URL" => Some("s3://own/owlet".into()),
             "OWLET_CONFIG" => Some(r#"{"split_bytes": 7}"#.into()),
             _ => None,
@@ -118,6 +120,7 @@ mod tests {
         let settings = settings(&variable)?;
         assert_eq!((settings.split_bytes, settings.memory_bytes), (7, (2_048 << 20) / 100 * 65));
         assert_eq!(settings.data_locations, Some(vec!["s3://a/x/".into(), "s3://b".into()]));
+        assert_eq!(settings.write_locations, vec!["s3://a/x/new/".to_string()]);
         assert_eq!(settings.exchange_url.as_deref(), Some("s3://own/owlet"));
         let left: Vec<_> = std::fs::read_dir(&temp)?.flatten().map(|entry| entry.path()).collect();
         assert_eq!(Some(left), settings.temp_dir.map(|own| vec![own]));

@@ -1,4 +1,5 @@
-//! What coordinator and worker share: ids, settings, errors, sessions, storage, the exchange and the task contract.
+//! What coordinator and worker share: ids, settings, errors, sessions, SQL functions, storage, the exchange, writes and the
+//! task contract.
 //!
 //! ```text
 //! SQL ─► sql (Statement, LogicalPlan) ─► coordinator (stages, scheduler) ─► TaskRequest ─► worker
@@ -30,5 +31,6 @@ pub mod session;
 pub mod settings;
 pub mod storage;
 pub mod task;
+pub mod write;
 
 pub use error::{Error, ErrorKind, Result, Verdict};

@@ -6,6 +6,7 @@ use crate::functions::Functions;
 use crate::settings::Settings;
 use crate::storage::{Pins, SeenVersions, StoreRegistry};
 use crate::task::SessionOption;
+use crate::write::{WriteCodec, WriteQueryPlanner};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -51,16 +52,19 @@ pub fn session_options(settings: &Settings, partitions: usize) -> Vec<SessionOpt
 /// # Errors
 /// When an option does not exist or does not take its value.
 pub fn session_config(options: &[SessionOption]) -> Result<SessionConfig> {
-    let mut config = SessionConfig::new().with_distributed_option_extension(DistributedConfig::default());
+    let mut config = SessionConfig::new()
+        .with_distributed_option_extension(DistributedConfig::default())
+        .with_distributed_user_codec(WriteCodec);
     for option in options {
         config.options_mut().set(&option.key, &option.value)?;
     }
     Ok(config)
 }
 
-/// The state that both sides build their sessions from: DataFusion's features, and Owlet's functions over them.
+/// The state that both sides build their sessions from: DataFusion's features, and Owlet's functions and writes over them.
 pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionStateBuilder {
     let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+    let builder = builder.with_query_planner(Arc::new(WriteQueryPlanner));
     Functions::all().register(builder)
 }
 

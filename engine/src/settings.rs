@@ -56,6 +56,8 @@ pub struct Settings {
     pub exchange_url: Option<String>,
     /// URL prefixes that SQL may read; all locations when absent.
     pub data_locations: Option<Vec<String>>,
+    /// URL prefixes that SQL may write to: none unless given.
+    pub write_locations: Vec<String>,
     /// A query that would scan, or has scanned, more bytes of table data fails; no limit when absent.
     pub max_scan_bytes: Option<u64>,
     /// A query whose price so far passes this fails, in 10⁻⁹ dollars; no limit when absent.
@@ -110,6 +112,7 @@ impl Default for Settings {
             query_timeout_ms: 1_800_000,
             exchange_url: None,
             data_locations: None,
+            write_locations: Vec::new(),
             max_scan_bytes: None,
             max_cost_nano_usd: None,
             cancel_poll_ms: 0,

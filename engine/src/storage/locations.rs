@@ -1,13 +1,22 @@
-//! The locations that SQL may read: everything else is refused before a request is made.
+//! The locations that SQL may read, and those that it may write: everything else is refused before a request is made.
 
 use crate::error::{Error, ErrorKind, Result};
 use object_store::path::Path;
+use std::path::{Path as FilePath, PathBuf};
 use url::Url;
 
-/// URL prefixes of readable data.
+/// What SQL does at a location.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Access {
+    Read,
+    Write,
+}
+
+/// URL prefixes of readable, or of writable, data.
 #[derive(Clone, Debug)]
 pub struct DataLocations {
     allowed: Vec<(String, Path)>,
+    access: Access,
 }
 
 impl DataLocations {
@@ -16,30 +25,55 @@ impl DataLocations {
     /// # Errors
     /// [`ErrorKind::InvalidQuery`] for a prefix that is no `s3` or `file` URL.
     pub fn new(prefixes: &[String]) -> Result<Self> {
-        let allowed = prefixes.iter().map(|prefix| parse(prefix)).collect::<Result<_>>()?;
-        Ok(Self { allowed })
+        Self::of(prefixes, Access::Read)
     }
 
-    /// Checks that `path` in `store` (`s3://bucket`, `file://`) may be read.
+    /// The same for locations that may be written.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn writable(prefixes: &[String]) -> Result<Self> {
+        Self::of(prefixes, Access::Write)
+    }
+
+    fn of(prefixes: &[String], access: Access) -> Result<Self> {
+        let allowed = prefixes.iter().map(|prefix| parse(prefix)).collect::<Result<_>>()?;
+        Ok(Self { allowed, access })
+    }
+
+    /// Checks that `path` in `store` (`s3://bucket`, `file://`) may be used.
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`] with the location.
     pub fn check(&self, store: &str, path: &Path) -> Result<()> {
         // A link on disk may lead out of its folder.
         let real = match store {
-            "file://" => std::fs::canonicalize(format!("/{path}")).ok().and_then(|real| Path::from_absolute_path(real).ok()),
+            "file://" => real_path(FilePath::new(&format!("/{path}"))).and_then(|real| Path::from_absolute_path(real).ok()),
             _ => None,
         };
         let path = real.as_ref().unwrap_or(path);
         let within = |(root, prefix): &(String, Path)| root == store && path.prefix_matches(prefix);
-        match self.allowed.iter().any(within) {
-            true => Ok(()),
-            false => Err(Error::new(
-                ErrorKind::AccessDenied,
-                format!("{store}/{path} is outside the locations that SQL may read here (setting data_locations)"),
-            )),
+        if self.allowed.iter().any(within) {
+            return Ok(());
         }
+        let (verb, setting) = match self.access {
+            Access::Read => ("read", "data_locations"),
+            Access::Write => ("write", "write_locations"),
+        };
+        Err(Error::new(
+            ErrorKind::AccessDenied,
+            format!("{store}/{path} is outside the locations that SQL may {verb} here (setting {setting})"),
+        ))
     }
+}
+
+/// `path` with every link resolved, also where its last folders do not exist yet.
+fn real_path(path: &FilePath) -> Option<PathBuf> {
+    path.ancestors().find_map(|existing| {
+        let real = std::fs::canonicalize(existing).ok()?;
+        let missing = path.strip_prefix(existing).ok()?;
+        Some(if missing.as_os_str().is_empty() { real } else { real.join(missing) })
+    })
 }
 
 fn parse(prefix: &str) -> Result<(String, Path)> {
@@ -49,7 +83,7 @@ fn parse(prefix: &str) -> Result<(String, Path)> {
     match (url.scheme(), url.host_str()) {
         ("s3", Some(bucket)) if url.username().is_empty() && url.port().is_none() => Ok((format!("s3://{bucket}"), path)),
         ("file", None | Some("")) => {
-            let real = std::fs::canonicalize(url.path()).ok().and_then(|real| Path::from_absolute_path(real).ok());
+            let real = real_path(FilePath::new(&format!("/{path}"))).and_then(|real| Path::from_absolute_path(real).ok());
             Ok(("file://".into(), real.unwrap_or(path)))
         }
         _ => Err(wrong("only s3://bucket/prefix/ and file:///folder/ can be given".into())),
@@ -89,6 +123,12 @@ mod tests {
         let path = |name: &str| Path::from_absolute_path(inside.join(name));
         assert!(locations.check("file://", &path("own")?).is_ok());
         assert!(locations.check("file://", &path("link")?).is_err());
+        // Nor does one above a folder that is still to be made.
+        std::os::unix::fs::symlink(folder.path(), inside.join("up"))?;
+        let writable = DataLocations::writable(&[format!("file://{}/", inside.display())])?;
+        assert!(writable.check("file://", &path("new/folder")?).is_ok());
+        let denied = writable.check("file://", &path("up/new/folder")?);
+        assert!(denied.is_err_and(|error| error.message.contains("write_locations")));
         Ok(())
     }
 

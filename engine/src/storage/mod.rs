@@ -5,14 +5,18 @@
 
 mod locations;
 mod meter;
+mod pending;
 mod reads;
 mod s3;
 mod source;
+mod upload;
 
 pub use locations::DataLocations;
 pub use meter::{Meter, MeteredStore, RequestCounts};
+pub use pending::{Pending, PendingWrites};
 pub use reads::{MAX_READ_BYTES, PlannedReads, READ_GAP_BYTES, plan_reads, read_range};
 pub use source::{Pins, SeenVersions, SourceStore};
+pub use upload::{PART_BYTES, Upload};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::Settings;
@@ -36,6 +40,7 @@ const MAX_RETRY_TIME: Duration = Duration::from_secs(170);
 pub struct Storage {
     s3: s3::S3Access,
     locations: Option<Arc<DataLocations>>,
+    writable: DataLocations,
 }
 
 impl fmt::Debug for Storage {
@@ -51,7 +56,8 @@ impl Storage {
     /// When the endpoint is not an `http` or `https` URL, or a data location is no URL.
     pub fn new(settings: &Settings) -> Result<Arc<Self>> {
         let locations = settings.data_locations.as_deref().map(DataLocations::new).transpose()?.map(Arc::new);
-        Ok(Arc::new(Self { s3: s3::S3Access::new(&settings.s3)?, locations }))
+        let writable = DataLocations::writable(&settings.write_locations)?;
+        Ok(Arc::new(Self { s3: s3::S3Access::new(&settings.s3)?, locations, writable }))
     }
 
     /// The AWS credentials of this process, for other services than S3.
@@ -127,6 +133,27 @@ impl StoreRegistry {
                 format!("{url}: '{other}://' locations cannot be read; use a path, 'file://' or 's3://bucket/prefix/'"),
             )),
         }
+    }
+
+    /// The store at `url` and the path there, if SQL may write to it; no request is made.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AccessDenied`] for a location outside the setting `write_locations`, [`ErrorKind::InvalidQuery`] for
+    /// what is no `s3` or `file` URL.
+    pub fn writable(&self, url: &Url) -> Result<(Arc<dyn ObjectStore>, Path)> {
+        let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.port().is_none();
+        let root = match (url.scheme(), url.host_str()) {
+            ("s3", Some(bucket)) if plain => format!("s3://{bucket}"),
+            ("file", None | Some("")) if plain => "file://".to_string(),
+            _ => {
+                return Err(Error::invalid(format!(
+                    "'{url}' cannot be written to; use 's3://bucket/prefix/' or 'file:///folder/'"
+                )));
+            }
+        };
+        let path = Path::from_url_path(url.path()).map_err(|e| Error::invalid(format!("location '{url}': {e}")))?;
+        self.storage.writable.check(&root, &path)?;
+        Ok((self.counted_store(url)?, path))
     }
 
     /// A URL with which anyone can read the object at `path` in the store of `url` for `valid`; none for files.

@@ -2,6 +2,7 @@
 
 use super::locations::DataLocations;
 use super::reads::PlannedReads;
+use crate::error::{Error, ErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -187,12 +188,12 @@ impl fmt::Display for SourceStore {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for SourceStore {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.inner.put_opts(location, payload, opts).await
+    async fn put_opts(&self, location: &Path, _payload: PutPayload, _opts: PutOptions) -> Result<PutResult> {
+        Err(read_only(location))
     }
 
-    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, opts).await
+    async fn put_multipart_opts(&self, location: &Path, _opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Err(read_only(location))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -211,7 +212,7 @@ impl ObjectStore for SourceStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        locations.map(|location| Err(read_only(&location?))).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -241,13 +242,19 @@ impl ObjectStore for SourceStore {
         Ok(listing)
     }
 
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
+    async fn copy_opts(&self, _from: &Path, to: &Path, _options: CopyOptions) -> Result<()> {
+        Err(read_only(to))
     }
 
-    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.inner.rename_opts(from, to, options).await
+    async fn rename_opts(&self, _from: &Path, to: &Path, _options: RenameOptions) -> Result<()> {
+        Err(read_only(to))
     }
+}
+
+/// A plan may hold any operator, sinks included; what it writes goes through `engine::write` or nowhere.
+fn read_only(location: &Path) -> object_store::Error {
+    let error = Error::new(ErrorKind::AccessDenied, format!("table data is only read here: {location} is not changed"));
+    object_store::Error::Generic { store: "table data", source: Box::new(error) }
 }
 
 #[cfg(test)]
@@ -269,6 +276,22 @@ mod tests {
         let prefix = Path::from(".cache/t");
         let seen: Vec<_> = source(&inner).list(Some(&prefix)).map_ok(|meta| meta.location.to_string()).try_collect().await?;
         assert_eq!(seen, vec![".cache/t/a.parquet"]);
+        Ok(())
+    }
+
+    /// A plan with a sink of its own, as a forged request may hold one, changes nothing.
+    #[tokio::test]
+    async fn table_data_is_never_changed() -> Result<()> {
+        let inner = Arc::new(InMemory::new());
+        let (old, new) = (Path::from("t/a"), Path::from("t/b"));
+        inner.put(&old, "x".into()).await?;
+        let store = source(&inner);
+        assert!(store.put(&new, "y".into()).await.is_err());
+        assert!(store.put_multipart(&new).await.is_err());
+        assert!(store.copy(&old, &new).await.is_err());
+        assert!(store.rename(&old, &new).await.is_err());
+        assert!(store.delete(&old).await.is_err_and(|error| error.to_string().contains("only read")));
+        assert_eq!(inner.list(None).map_ok(|meta| meta.location).try_collect::<Vec<_>>().await?, vec![old]);
         Ok(())
     }
 
