@@ -1,8 +1,10 @@
 //! Error messages with a position in the SQL text and a suggestion.
 
 use datafusion::common::{DataFusionError, SchemaError};
-use datafusion::sql::sqlparser::tokenizer::Span;
+use datafusion::sql::sqlparser::ast::{Expr, Query, Visit, Visitor};
+use datafusion::sql::sqlparser::tokenizer::Location;
 use engine::{Error, ErrorKind};
+use std::ops::ControlFlow;
 
 /// Names shown when none is close enough.
 const LISTED_NAMES: usize = 12;
@@ -41,42 +43,154 @@ fn parser_text(error: &DataFusionError) -> String {
     }
 }
 
-/// An error of planning with its position, where the planner tells one, and a suggestion for a wrong column.
-pub fn planning_error(error: DataFusionError) -> Error {
+/// `line L:C: why`, as far as the place is known.
+pub(crate) fn at(place: Option<Location>, why: &str) -> Error {
+    Error::invalid(format!("{}{why}", prefix(place)))
+}
+
+/// An error for something that Athena may run and Owlet does not.
+pub(crate) fn not_supported(place: Option<Location>, what: &str) -> Error {
+    named("NOT_SUPPORTED", place, &format!("{what} is not supported"))
+}
+
+/// An error with Athena's name for it.
+pub(crate) fn named(name: &str, place: Option<Location>, why: &str) -> Error {
+    Error::invalid(format!("{name}: {}{why}", prefix(place)))
+}
+
+fn prefix(place: Option<Location>) -> String {
+    place.filter(|place| place.line > 0).map(|place| format!("line {}:{}: ", place.line, place.column)).unwrap_or_default()
+}
+
+/// An error of planning `query` with Athena's name for it, its place, and a suggestion for a name that is not there.
+pub(crate) fn planning_error(error: DataFusionError, query: Option<&Query>) -> Error {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
-    let mut own = match error.find_root() {
-        DataFusionError::SchemaError(schema, _) => schema_message(schema),
+    let place = span.map(|span| Location::new(span.start.line, span.start.column));
+    let own = match error.find_root() {
+        DataFusionError::SchemaError(schema, _) => schema_error(schema, place, query),
         DataFusionError::SQL(..) => syntax_error(&error, ""),
+        DataFusionError::NotImplemented(what) => {
+            // Behind a brace comes how the parser sees it.
+            let what = what.lines().next().unwrap_or_default().split(" {").next().unwrap_or_default();
+            let is_lambda = what.contains("sqltorel: Lambda");
+            let what = if is_lambda { "a lambda as argument of this function" } else { what };
+            named("NOT_SUPPORTED", place, what)
+        }
+        DataFusionError::Plan(message) => plan_error(message, place, query),
         _ => Error::from(error),
     };
-    if let Some(span) = span
-        && own.kind == ErrorKind::InvalidQuery
-        && !own.message.starts_with("line ")
-    {
-        own.message = format!("line {}:{}: {}", span.start.line, span.start.column, own.message);
+    if own.kind == ErrorKind::InvalidQuery && !own.message.contains("line ") {
+        return Error { message: format!("{}{}", prefix(place), own.message), ..own };
     }
     own
 }
 
-fn schema_message(error: &SchemaError) -> Error {
+/// What planners say in words, and Athena by name.
+fn plan_error(message: &str, place: Option<Location>, query: Option<&Query>) -> Error {
+    if let Some(rest) = message.strip_prefix("Invalid function '") {
+        let (name, rest) = rest.split_once('\'').unwrap_or((rest, ""));
+        let close = rest.split('\'').nth(1).filter(|_| !name.starts_with("owlet_"));
+        let hint = close.map(|close| format!("; did you mean '{close}'?")).unwrap_or_default();
+        let place = place.or_else(|| query.and_then(|query| function_place(query, name)));
+        return named("FUNCTION_NOT_FOUND", place, &format!("Function '{name}' not registered{hint}"));
+    }
+    // The rest is for people who write functions.
+    let short = message.split(" No function matches").next().unwrap_or(message);
+    if let Some((_, what)) = short.split_once("This feature is not implemented: ") {
+        return named("NOT_SUPPORTED", place, what);
+    }
+    if let Some(start) = short.find("Unexpected parameters") {
+        return named("FUNCTION_NOT_FOUND", place, short.get(start..).unwrap_or_default());
+    }
+    if message.contains("must appear in the GROUP BY") || message.contains("must be in the GROUP BY") {
+        let column = message.split('"').nth(1).map_or("the expression", |column| column);
+        return named(
+            "EXPRESSION_NOT_AGGREGATE",
+            place,
+            &format!("'{column}' must be an aggregate expression or appear in GROUP BY clause"),
+        );
+    }
+    const TYPES: [&str; 11] = [
+        "Cannot cast",
+        "Cannot coerce",
+        "Failed to coerce",
+        "Cannot infer common",
+        "Cannot get result type",
+        "Cannot use",
+        "Cannot unnest",
+        "coercion from",
+        "No function matches",
+        "does not take",
+        "incompatible",
+    ];
+    if TYPES.iter().any(|part| message.contains(part)) {
+        return named("TYPE_MISMATCH", place, short);
+    }
+    named("SYNTAX_ERROR", place, short)
+}
+
+fn schema_error(error: &SchemaError, place: Option<Location>, query: Option<&Query>) -> Error {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
-            let names: Vec<&str> = valid_fields.iter().map(|column| column.name.as_str()).collect();
-            Error::invalid(format!("column '{}' not found{}", field.flat_name(), suggestion(&field.name, &names)))
+            let names: Vec<&str> =
+                valid_fields.iter().map(|column| column.name.as_str()).filter(|name| !name.contains('\u{1}')).collect();
+            let shown = field.flat_name().replace('"', "");
+            let place = place.or_else(|| query.and_then(|query| column_place(query, &field.name)));
+            named("COLUMN_NOT_FOUND", place, &format!("Column '{shown}' cannot be resolved{}", suggestion(&field.name, &names)))
         }
-        other => Error::invalid(other.to_string()),
+        SchemaError::AmbiguousReference { field } => {
+            let place = place.or_else(|| query.and_then(|query| column_place(query, &field.name)));
+            named("AMBIGUOUS_NAME", place, &format!("Column '{}' is ambiguous", field.name))
+        }
+        other => named("SYNTAX_ERROR", place, &other.to_string()),
     }
 }
 
-/// A table that is not known, with its place in the text.
-pub fn unknown_table(name: &str, span: Option<Span>, known: &[&str]) -> Error {
-    let place = span.filter(|span| span.start.line > 0).map(|span| format!("line {}:{}: ", span.start.line, span.start.column));
+/// Where the function `name` is called first.
+fn function_place(query: &Query, name: &str) -> Option<Location> {
+    first_place(query, |expression| match expression {
+        Expr::Function(function) => {
+            let last = function.name.0.last()?.as_ident()?;
+            last.value.eq_ignore_ascii_case(name).then_some(function.name.0.first()?.as_ident()?.span.start)
+        }
+        _ => None,
+    })
+}
+
+/// Where the column `name` is named first.
+fn column_place(query: &Query, name: &str) -> Option<Location> {
+    first_place(query, |expression| match expression {
+        Expr::Identifier(ident) => ident.value.eq_ignore_ascii_case(name).then_some(ident.span.start),
+        Expr::CompoundIdentifier(idents) => idents.last()?.value.eq_ignore_ascii_case(name).then_some(idents.first()?.span.start),
+        _ => None,
+    })
+}
+
+fn first_place(query: &Query, place: impl Fn(&Expr) -> Option<Location>) -> Option<Location> {
+    struct Find<F>(F);
+    impl<F: Fn(&Expr) -> Option<Location>> Visitor for Find<F> {
+        type Break = Location;
+        fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<Location> {
+            match (self.0)(expression).filter(|place| place.line > 0) {
+                Some(place) => ControlFlow::Break(place),
+                None => ControlFlow::Continue(()),
+            }
+        }
+    }
+    match query.visit(&mut Find(place)) {
+        ControlFlow::Break(place) => Some(place),
+        ControlFlow::Continue(()) => None,
+    }
+}
+
+/// A table that is not known, by its full name, with its place in the text and the names of others.
+pub(crate) fn unknown_table(full_name: &str, name: &str, place: Option<Location>, known: &[&str]) -> Error {
     let ending = if known.is_empty() {
         "; name a file as FROM 'path/file.parquet', or give tables with --data DIR or --table name=PATH".to_string()
     } else {
         suggestion(name, known)
     };
-    Error::new(ErrorKind::InvalidQuery, format!("{}table '{name}' not found{ending}", place.unwrap_or_default()))
+    named("TABLE_NOT_FOUND", place, &format!("Table '{full_name}' does not exist{ending}"))
 }
 
 /// `; did you mean 'x'?` with the closest of `known`, or a list of them.

@@ -1,8 +1,9 @@
 //! Values for the `?` of a statement, in order of the text.
 
-use crate::statement::Statement;
+use crate::dialect::tokens::statements;
+use crate::statement::{Limits, Statement, check_size, parse_expression};
 use datafusion::sql::parser::Statement as ParsedStatement;
-use datafusion::sql::sqlparser::ast::{Expr, Value, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Query, Value, Visit, VisitMut, Visitor, VisitorMut};
 use engine::{Error, Result};
 use std::ops::ControlFlow;
 
@@ -17,23 +18,74 @@ pub enum Parameter {
     Number(String),
     /// A string, without quotes.
     String(String),
+    /// An expression without columns.
+    Expression(Box<Expr>),
 }
 
-/// Puts `values` in the places of the `?` of `statement`; each becomes a literal, whatever it contains.
+impl Parameter {
+    /// What a parameter that comes as text means: an expression, where it is one without columns, or else the string itself.
+    ///
+    /// # Errors
+    /// [`engine::ErrorKind::LimitExceeded`] for text over `limits`.
+    pub fn parse(text: &str, limits: Limits) -> Result<Self> {
+        check_size(text, limits)?;
+        let expression = match statements(text).as_deref() {
+            Ok([tokens]) => parse_expression(tokens, limits).ok(),
+            _ => None,
+        };
+        Ok(match expression {
+            Some(expression) if expression.visit(&mut Columns).is_continue() => Self::Expression(Box::new(expression)),
+            _ => Self::String(text.to_string()),
+        })
+    }
+
+    fn expression(&self) -> Expr {
+        let value = match self {
+            Parameter::Null => Value::Null,
+            Parameter::Boolean(value) => Value::Boolean(*value),
+            Parameter::Number(text) => Value::Number(text.clone(), false),
+            Parameter::String(text) => Value::SingleQuotedString(text.clone()),
+            Parameter::Expression(expression) => return Expr::Nested(expression.clone()),
+        };
+        Expr::Value(value.into())
+    }
+}
+
+/// Stops at what is not a value: names, queries and other places.
+struct Columns;
+
+impl Visitor for Columns {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        ControlFlow::Break(())
+    }
+
+    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+        let is_place = matches!(expression, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)));
+        match expression {
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+            _ if is_place => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Puts `values` in the places of the `?` of `statement`; each becomes a value, whatever it contains.
 ///
 /// # Errors
 /// [`engine::ErrorKind::InvalidQuery`] when there are more or fewer values than places.
 pub fn with_parameters(mut statement: Statement, values: &[Parameter]) -> Result<Statement> {
-    let mut fill = Fill { values, used: 0 };
-    if let ParsedStatement::Statement(inner) = &mut statement.parsed {
+    let mut fill = Fill { values, places: 0 };
+    if let Some(ParsedStatement::Statement(inner)) = &mut statement.parsed {
         // The walk never breaks off.
         let _: ControlFlow<()> = inner.visit(&mut fill);
     }
-    match fill.used == values.len() {
+    match fill.places == values.len() {
         true => Ok(statement),
         false => Err(Error::invalid(format!(
             "the statement has {} places for parameters (?), and {} were given",
-            fill.used,
+            fill.places,
             values.len()
         ))),
     }
@@ -41,25 +93,22 @@ pub fn with_parameters(mut statement: Statement, values: &[Parameter]) -> Result
 
 struct Fill<'a> {
     values: &'a [Parameter],
-    used: usize,
+    /// The highest number of a place.
+    places: usize,
 }
 
 impl VisitorMut for Fill<'_> {
     type Break = ();
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Value(place) = expr
-            && matches!(&place.value, Value::Placeholder(text) if text == "?")
+            && let Value::Placeholder(text) = &place.value
+            && let Some(number) = text.strip_prefix('?').and_then(|number| number.parse::<usize>().ok())
         {
-            if let Some(value) = self.values.get(self.used) {
-                place.value = match value {
-                    Parameter::Null => Value::Null,
-                    Parameter::Boolean(value) => Value::Boolean(*value),
-                    Parameter::Number(text) => Value::Number(text.clone(), false),
-                    Parameter::String(text) => Value::SingleQuotedString(text.clone()),
-                };
+            self.places = self.places.max(number);
+            if let Some(value) = number.checked_sub(1).and_then(|index| self.values.get(index)) {
+                *expr = value.expression();
             }
-            self.used += 1;
         }
         ControlFlow::Continue(())
     }
@@ -73,7 +122,7 @@ mod tests {
     fn filled(sql: &str, values: &[Parameter]) -> Result<String> {
         let limits = Limits { max_bytes: 1_000, max_depth: 50 };
         let statement = parse(sql, limits)?.pop().ok_or_else(|| Error::invalid("no statement"))?;
-        Ok(with_parameters(statement, values)?.parsed.to_string())
+        Ok(with_parameters(statement, values)?.parsed.map(|parsed| parsed.to_string()).unwrap_or_default())
     }
 
     #[test]
@@ -84,14 +133,41 @@ mod tests {
             Parameter::Null,
             Parameter::Boolean(true),
         ];
-        let sql = "SELECT ?, (SELECT ?) FROM t WHERE a IN (?) AND b = ?";
-        assert_eq!(filled(sql, &values)?, "SELECT 'x'' OR ''1''=''1', (SELECT -2.5) FROM t WHERE a IN (NULL) AND b = true");
+        let sql = "SELECT ? AS x, (SELECT ? AS y) AS z FROM t WHERE a IN (?) AND b = ?";
+        let expected = r#"SELECT 'x'' OR ''1''=''1' AS "x", (SELECT -2.5 AS "y") AS "z" FROM t WHERE a IN (NULL) AND b = true"#;
+        assert_eq!(filled(sql, &values)?, expected);
+        Ok(())
+    }
+
+    #[test]
+    fn places_are_counted_in_the_text() -> Result<()> {
+        let values = ["1", "2"].map(|text| Parameter::Number(text.into()));
+        assert_eq!(filled("SELECT position(? IN ?) AS x", &values)?, "SELECT strpos(2, 1) AS \"x\"");
+        assert_eq!(filled("SELECT 1 AS x OFFSET ? LIMIT ?", &values)?, "SELECT 1 AS \"x\" LIMIT 2 OFFSET 1");
+        Ok(())
+    }
+
+    #[test]
+    fn texts_are_expressions_where_they_can_be() -> Result<()> {
+        let limits = Limits { max_bytes: 1_000, max_depth: 50 };
+        for (text, is_expression) in [
+            ("1 + 1", true),
+            ("'a'", true),
+            ("DATE '2020-01-01'", true),
+            ("abc", false),
+            ("a b", false),
+            ("(SELECT 1)", false),
+            ("", false),
+            ("1; 2", false),
+        ] {
+            assert_eq!(matches!(Parameter::parse(text, limits)?, Parameter::Expression(_)), is_expression, "{text}");
+        }
         Ok(())
     }
 
     #[test]
     fn counts_must_agree() -> Result<()> {
-        assert_eq!(filled("SELECT '?'", &[])?, "SELECT '?'");
+        assert_eq!(filled("SELECT '?' AS x", &[])?, "SELECT '?' AS \"x\"");
         for (sql, count) in [("SELECT ?", 0), ("SELECT ?", 2), ("SELECT 1", 1)] {
             let error = filled(sql, &vec![Parameter::Null; count]).err().map(|e| e.message).unwrap_or_default();
             assert!(error.contains("places for parameters"), "{sql} {count}: {error}");

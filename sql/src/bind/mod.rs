@@ -1,0 +1,173 @@
+//! A statement to a logical plan: finds the tables that it names and gives errors their place in the text.
+
+mod columns;
+mod names;
+mod shown;
+#[cfg(test)]
+mod tests;
+
+pub use names::{Resolved, Scope, TableResolver};
+
+use crate::dialect::lateral::without_lateral_unnest;
+use crate::dialect::relations::UNNESTED;
+use crate::dialect::rewrite::{has_star_over_using, label, with_unique_names};
+use crate::message::{self, planning_error};
+use crate::statement::Statement;
+use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::SessionState;
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::{Expr, JoinConstraint, LogicalPlan};
+use datafusion::sql::parser::Statement as ParsedStatement;
+use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use datafusion::sql::sqlparser::ast::{Query, Statement as AstStatement};
+use engine::{Error, Result};
+use names::Names;
+
+/// The catalog of names that say none.
+pub const DEFAULT_CATALOG: &str = "awsdatacatalog";
+/// The database of names that say none.
+pub const DEFAULT_DATABASE: &str = "default";
+
+/// A plan, and what its columns are called.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// The plan; names of its columns may be the planner's own.
+    pub plan: LogicalPlan,
+    /// Its columns for people, in order.
+    pub columns: Vec<Label>,
+}
+
+/// What a column of a result is called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Label {
+    /// The name, in lower case; several columns may have the same.
+    pub name: String,
+    /// Whether the query names it; else the name is `_col` and a number.
+    pub is_given: bool,
+}
+
+/// Plans the query of `statement` over the names of `scope`. Needs a deep stack for deep input.
+///
+/// Only the tables that the statement names are opened.
+///
+/// # Errors
+/// [`engine::ErrorKind::InvalidQuery`] with line and column, and a suggestion, for names that are not there.
+pub async fn bind(context: &SessionContext, scope: &Scope<'_>, statement: &Statement) -> Result<Bound> {
+    let state = context.state();
+    let plan = match (statement.query(), &statement.parsed) {
+        (Some(query), _) => plan_query(&state, scope, query.clone(), 0).await?,
+        (None, Some(parsed)) => shown::plan(context, scope, parsed).await?,
+        (None, None) => {
+            let words: Vec<&str> = statement.text.split_whitespace().take(2).collect();
+            return Err(Error::invalid(format!("NOT_SUPPORTED: line 1:1: {} is not supported", words.join(" ").to_uppercase())));
+        }
+    };
+    let columns = labels(&plan);
+    Ok(Bound { plan, columns })
+}
+
+/// Plans `query`, `depth` views deep.
+async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, depth: usize) -> Result<LogicalPlan> {
+    names::fill_in(&mut query, scope);
+    let names = Names::of(state, scope, &query, depth).await?;
+    let plan = match planned(&names, query.clone()) {
+        // A `*` may hold columns that stand beside it, too.
+        Err(error) if is_about_names(&error) => {
+            let mut unique = query.clone();
+            with_unique_names(&mut unique);
+            planned(&names, unique)
+        }
+        other => other,
+    };
+    let plan = plan.and_then(without_lateral_unnest).map_err(|error| planning_error(error, Some(&query)))?;
+    refuse_leftovers(&plan)?;
+    if has_star_over_using(&query) {
+        check_using_first(&plan)?;
+    }
+    Ok(plan)
+}
+
+fn planned(names: &Names<'_>, query: Query) -> Result<LogicalPlan, DataFusionError> {
+    let options = &names.state().config_options().sql_parser;
+    let options = ParserOptions {
+        parse_float_as_decimal: options.parse_float_as_decimal,
+        enable_ident_normalization: options.enable_ident_normalization,
+        enable_options_value_normalization: options.enable_options_value_normalization,
+        support_varchar_with_length: options.support_varchar_with_length,
+        map_string_types_to_utf8view: options.map_string_types_to_utf8view,
+        collect_spans: options.collect_spans,
+        default_null_ordering: options.default_null_ordering.as_str().into(),
+    };
+    let statement = ParsedStatement::Statement(Box::new(AstStatement::Query(Box::new(query))));
+    SqlToRel::new_with_options(names, options).statement_to_plan(statement)
+}
+
+fn is_about_names(error: &DataFusionError) -> bool {
+    let text = error.strip_backtrace();
+    text.contains("unique expression names")
+        || text.contains("duplicate qualified field")
+        || text.contains("duplicate unqualified field")
+}
+
+/// Refuses what the planner accepts and nothing behind it can run.
+fn refuse_leftovers(plan: &LogicalPlan) -> Result<()> {
+    let mut found = None;
+    let walk = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Unnest(unnest) = node
+            && unnest.exec_columns.iter().any(|column| column.name.starts_with(UNNESTED))
+            && !unnest.input.all_out_ref_exprs().is_empty()
+        {
+            found = Some("UNNEST of a column of an outer query");
+        }
+        if let LogicalPlan::Projection(projection) = node {
+            let is_condition =
+                |expression: &Expr| expression.exists(|part| Ok(matches!(part, Expr::InSubquery(_) | Expr::Exists(_))));
+            for expression in &projection.expr {
+                if is_condition(expression)? {
+                    found = Some("IN (SELECT ..) in the columns of a SELECT");
+                }
+            }
+        }
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    walk.map_err(|error| planning_error(error, None))?;
+    found.map_or(Ok(()), |what| Err(message::not_supported(None, what)))
+}
+
+/// Refuses joins with USING whose columns are not the first ones already: a `*` would have another order than Athena's.
+fn check_using_first(plan: &LogicalPlan) -> Result<()> {
+    let mut is_first = true;
+    let walk = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Join(join) = node
+            && join.join_constraint == JoinConstraint::Using
+        {
+            let columns = join.left.schema().columns();
+            let keys = join.on.iter().map(|(key, _)| key);
+            is_first &= keys.zip(&columns).all(|(key, column)| matches!(key, Expr::Column(key) if key.name == column.name));
+        }
+        Ok(if is_first { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    walk.map_err(|error| planning_error(error, None))?;
+    if is_first {
+        return Ok(());
+    }
+    Err(message::not_supported(
+        None,
+        "SELECT * of a JOIN with USING whose columns are not the first ones of its left side: name the columns",
+    ))
+}
+
+/// What people call the columns of `plan`.
+fn labels(plan: &LogicalPlan) -> Vec<Label> {
+    let names: Vec<&String> = plan.schema().fields().iter().map(|field| field.name()).collect();
+    let shown = |(index, name): (usize, &&String)| {
+        let label = label(name, index);
+        let is_given = label.strip_prefix("_col").is_none_or(|number| number.parse::<usize>().is_err());
+        // The planner numbers equal names of a derived table.
+        let base = label.rsplit_once(':').filter(|(_, number)| number.parse::<usize>().is_ok()).map(|(base, _)| base.to_string());
+        let name = base.filter(|base| names.contains(&base)).unwrap_or(label);
+        Label { name, is_given }
+    };
+    names.iter().enumerate().map(shown).collect()
+}

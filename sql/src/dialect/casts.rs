@@ -1,0 +1,261 @@
+//! Casts that mean something else to the engine than to Athena, once types are known.
+//!
+//! Runs behind type coercion. A cast that means the same stays one: filters on it reach files and their statistics.
+
+use datafusion::arrow::datatypes::{DataType, FieldRef, Fields, TimeUnit};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
+use datafusion::functions::core::expr_fn::{get_field, named_struct};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, ScalarUDF, TryCast, cast, lit, try_cast, when};
+use datafusion::optimizer::AnalyzerRule;
+use engine::functions::Functions;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The analyzer rule; knows Owlet's conversions by name.
+pub(crate) struct AthenaCasts {
+    functions: HashMap<String, Arc<ScalarUDF>>,
+}
+
+impl fmt::Debug for AthenaCasts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AthenaCasts")
+    }
+}
+
+impl Default for AthenaCasts {
+    fn default() -> Self {
+        let own = Functions::all().scalar.into_iter().filter(|function| function.name().starts_with("owlet_"));
+        Self { functions: own.map(|function| (function.name().to_string(), function)).collect() }
+    }
+}
+
+impl AnalyzerRule for AthenaCasts {
+    fn name(&self) -> &str {
+        "athena_casts"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let rewritten = plan.transform_up_with_subqueries(|node| {
+            let schema = merge_schema(&node.inputs());
+            let names = NamePreserver::new(&node);
+            let node = node.map_expressions(|expression| {
+                let name = names.save(&expression);
+                let rewritten = expression.transform_up(|expression| self.rewrite(expression, &schema))?;
+                Ok(rewritten.update_data(|expression| name.restore(expression)))
+            })?;
+            if node.transformed { node.map_data(|node| node.recompute_schema()) } else { Ok(node) }
+        })?;
+        Ok(rewritten.data)
+    }
+}
+
+impl AthenaCasts {
+    fn rewrite(&self, expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+        let (value, field, is_try) = match &expression {
+            Expr::Cast(Cast { expr, field }) => (expr, field, false),
+            Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
+            _ => return Ok(Transformed::no(expression)),
+        };
+        let from = value.get_type(schema)?;
+        let conversion = Conversion { functions: &self.functions, is_try };
+        match conversion.of(value, &from, field.data_type())? {
+            Some(converted) => Ok(Transformed::yes(converted)),
+            None => Ok(Transformed::no(expression)),
+        }
+    }
+}
+
+struct Conversion<'a> {
+    functions: &'a HashMap<String, Arc<ScalarUDF>>,
+    is_try: bool,
+}
+
+/// Whether every value of `from` is one of `to`.
+fn never_fails(from: &DataType, to: &DataType) -> bool {
+    let both = |from: &FieldRef, to: &FieldRef| never_fails(from.data_type(), to.data_type());
+    match (from, to) {
+        (DataType::List(from), DataType::List(to)) | (DataType::Map(from, _), DataType::Map(to, _)) => both(from, to),
+        (DataType::Struct(from), DataType::Struct(to)) => {
+            from.len() == to.len() && from.iter().zip(to).all(|(from, to)| both(from, to))
+        }
+        (from, to) if from == to || from.is_null() => true,
+        (from, to) if from.is_nested() || to.is_nested() => false,
+        (from, to) if from.is_signed_integer() && to.is_signed_integer() => from.primitive_width() <= to.primitive_width(),
+        (from, to) => is_text(to) || from.is_signed_integer() && to.is_floating(),
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn digits(unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
+    }
+}
+
+impl Conversion<'_> {
+    /// What `value` is as `to`; none where the engine's cast is the same.
+    fn of(&self, value: &Expr, from: &DataType, to: &DataType) -> Result<Option<Expr>> {
+        use DataType::{Boolean, Date32, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, List, Map, Struct, Timestamp};
+        if let DataType::Dictionary(_, values) = from {
+            return self.of(value, values, to);
+        }
+        if let DataType::Dictionary(_, values) = to {
+            return self.of(value, from, values);
+        }
+        if from == to || from.is_null() {
+            return Ok(None);
+        }
+        let is_moment = |of: &DataType| matches!(of, Date32 | Timestamp(..));
+        if is_moment(from) && to.is_numeric() || from.is_numeric() && is_moment(to) {
+            return Err(DataFusionError::Plan(format!("TYPE_MISMATCH: Cannot cast {from} to {to}")));
+        }
+        if self.is_try && from.is_nested() && !never_fails(from, to) {
+            return Err(DataFusionError::NotImplemented(
+                "NOT_SUPPORTED: a TRY_CAST of an array, map or row whose parts may fail: cast each part".into(),
+            ));
+        }
+        let is_inexact = from.is_floating() || matches!(from, Decimal128(..));
+        match (from, to) {
+            (_, to) if is_text(to) => self.text(value, from, to),
+            (_, Int8) if is_inexact => self.call("integer", value, vec![lit("tinyint")], to),
+            (_, Int16) if is_inexact => self.call("integer", value, vec![lit("smallint")], to),
+            (_, Int32) if is_inexact => self.call("integer", value, vec![lit("integer")], to),
+            (_, Int64) if is_inexact => self.call("integer", value, vec![lit("bigint")], to),
+            (from, Float64) if is_text(from) => self.call("double", value, vec![], to),
+            (from, Float32) if is_text(from) => self.call("real", value, vec![], to),
+            (from, Decimal128(digits, scale)) if is_text(from) || from.is_floating() => {
+                let form = vec![lit(i64::from(*digits)), lit(i64::from(*scale))];
+                self.call("decimal", value, form, to)
+            }
+            (from, Boolean) if is_text(from) => self.call("boolean", value, vec![], to),
+            (Decimal128(..), Boolean) => self.call("boolean", value, vec![], to),
+            (from, Date32) if is_text(from) && !is_plain_date(value) => self.call("date", value, vec![], to),
+            (Timestamp(_, Some(_)), Date32) => self.call("date", value, vec![], to),
+            (from, Timestamp(unit, None)) => self.timestamp(value, from, *unit, to),
+            (Timestamp(unit, None), Timestamp(_, Some(zone))) if zone.as_ref() != "UTC" => {
+                // A timestamp without zone is one of UTC.
+                Ok(Some(cast(cast(value.clone(), Timestamp(*unit, Some(Arc::from("UTC")))), to.clone())))
+            }
+            (Date32, Timestamp(unit, Some(zone))) if zone.as_ref() != "UTC" => {
+                Ok(Some(cast(cast(value.clone(), Timestamp(*unit, Some(Arc::from("UTC")))), to.clone())))
+            }
+            (Struct(from), Struct(to)) => self.row(value, from, to),
+            (List(from), List(to)) => self.elements(value, from, to),
+            (Map(from, _), Map(to, _)) => self.elements(value, from, to),
+            _ => Ok(None),
+        }
+    }
+
+    fn text(&self, value: &Expr, from: &DataType, to: &DataType) -> Result<Option<Expr>> {
+        match from {
+            DataType::Float16 | DataType::Float32 | DataType::Float64 => self.call("varchar", value, vec![], to),
+            DataType::Timestamp(..)
+            | DataType::Time32(_)
+            | DataType::Time64(_)
+            | DataType::Interval(_)
+            | DataType::Duration(_) => self.call("varchar", value, vec![], to),
+            from if from.is_nested() => Err(DataFusionError::Plan(format!("TYPE_MISMATCH: Cannot cast {from} to varchar"))),
+            _ => Ok(None),
+        }
+    }
+
+    fn timestamp(&self, value: &Expr, from: &DataType, unit: TimeUnit, to: &DataType) -> Result<Option<Expr>> {
+        let is_other = match from {
+            DataType::Timestamp(_, Some(_)) => true,
+            // The engine cuts off digits instead of rounding.
+            DataType::Timestamp(finer, None) => digits(*finer) > digits(unit),
+            from => is_text(from),
+        };
+        if is_other { self.call("timestamp", value, vec![lit(digits(unit))], to) } else { Ok(None) }
+    }
+
+    fn call(&self, name: &str, value: &Expr, arguments: Vec<Expr>, to: &DataType) -> Result<Option<Expr>> {
+        let name = if self.is_try { format!("owlet_try_cast_{name}") } else { format!("owlet_cast_{name}") };
+        let Some(function) = self.functions.get(&name) else {
+            return Err(DataFusionError::NotImplemented(format!("NOT_SUPPORTED: this cast ({name})")));
+        };
+        let converted = function.call(std::iter::once(value.clone()).chain(arguments).collect());
+        // The layout of strings may be another one.
+        Ok(Some(if is_text(to) && *to != DataType::Utf8 { cast(converted, to.clone()) } else { converted }))
+    }
+
+    /// Field by field in order, as rows are cast; the engine goes by the names of fields.
+    fn row(&self, value: &Expr, from: &Fields, to: &Fields) -> Result<Option<Expr>> {
+        if from.len() != to.len() {
+            return Err(DataFusionError::Plan(format!(
+                "TYPE_MISMATCH: Cannot cast a row of {} fields to one of {}",
+                from.len(),
+                to.len()
+            )));
+        }
+        let mut is_same = true;
+        let mut fields = Vec::with_capacity(to.len() * 2);
+        for (source, target) in from.iter().zip(to) {
+            let field = get_field(value.clone(), source.name().as_str());
+            let converted = self.of(&field, source.data_type(), target.data_type())?;
+            is_same = is_same && source.name() == target.name() && converted.is_none();
+            fields.push(lit(target.name().as_str()));
+            fields.push(match converted {
+                Some(converted) => converted,
+                None if self.is_try => try_cast(field, target.data_type().clone()),
+                None => cast(field, target.data_type().clone()),
+            });
+        }
+        if is_same {
+            return Ok(None);
+        }
+        let null = lit(ScalarValue::try_from(&DataType::Struct(to.clone()))?);
+        let row = cast(named_struct(fields), DataType::Struct(to.clone()));
+        Ok(Some(when(value.clone().is_null(), null).otherwise(row)?))
+    }
+
+    /// Elements can be cast only where each cast is the engine's own.
+    fn elements(&self, value: &Expr, from: &FieldRef, to: &FieldRef) -> Result<Option<Expr>> {
+        let is_same = match (from.data_type(), to.data_type()) {
+            (DataType::Struct(from), DataType::Struct(to)) if from.len() == to.len() => {
+                let mut pairs = from.iter().zip(to);
+                let is_map = value_is_map(from);
+                pairs.try_fold(true, |same, (from, to)| {
+                    Ok::<bool, DataFusionError>(
+                        same && (is_map || from.name() == to.name())
+                            && self.of(value, from.data_type(), to.data_type())?.is_none(),
+                    )
+                })?
+            }
+            (from, to) => self.of(value, from, to)?.is_none(),
+        };
+        if is_same {
+            return Ok(None);
+        }
+        Err(DataFusionError::NotImplemented(format!(
+            "NOT_SUPPORTED: a cast of the elements of an array or map from {} to {}: cast each one in transform( )",
+            from.data_type(),
+            to.data_type()
+        )))
+    }
+}
+
+fn value_is_map(fields: &Fields) -> bool {
+    fields.len() == 2 && fields.first().is_some_and(|field| matches!(field.name().as_str(), "key" | "keys"))
+}
+
+/// Whether `value` is a date written as the engine reads it, too.
+fn is_plain_date(value: &Expr) -> bool {
+    let Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) = value else { return false };
+    text.len() == 10
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(index, byte)| if index == 4 || index == 7 { byte == b'-' } else { byte.is_ascii_digit() })
+}

@@ -1,0 +1,329 @@
+//! What values of different types mean next to each other, before DataFusion's own rule decides it.
+//!
+//! DataFusion makes decimals of doubles, dates of numbers, and one time zone of several; and it has an order for NaN.
+
+use super::operators;
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
+use datafusion::functions::math::expr_fn::isnan;
+use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, cast, lit, when,
+};
+use datafusion::optimizer::AnalyzerRule;
+use engine::functions::arithmetic::{Checked, checked};
+use engine::functions::equal::nested_equal;
+use std::sync::Arc;
+
+/// Functions whose result has the type that all arguments have in common.
+const COMMON: [&str; 2] = ["coalesce", "make_array"];
+
+/// The analyzer rule; runs before type coercion.
+#[derive(Debug)]
+pub(crate) struct AthenaCoercion;
+
+impl AnalyzerRule for AthenaCoercion {
+    fn name(&self) -> &str {
+        "athena_coercion"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let rewritten = plan.transform_up_with_subqueries(|node| {
+            let node = match node {
+                LogicalPlan::Union(union) => unified_union(union)?,
+                node => node,
+            };
+            check_values(&node)?;
+            let schema = merge_schema(&node.inputs());
+            let names = NamePreserver::new(&node);
+            let node = node.map_expressions(|expression| {
+                let name = names.save(&expression);
+                let rewritten = expression.transform_up(|expression| rewrite(expression, &schema))?;
+                Ok(rewritten.update_data(|expression| name.restore(expression)))
+            })?;
+            // What is below may have other types now.
+            node.map_data(|node| if matches!(node, LogicalPlan::TableScan(_)) { Ok(node) } else { node.recompute_schema() })
+        })?;
+        Ok(rewritten.data)
+    }
+}
+
+fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expression {
+        Expr::Negative(inner) => Ok(negated(inner, schema)),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => compared(*left, op, *right, schema),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => Ok(computed(*left, op, *right, schema)),
+        Expr::Between(Between { expr, negated, low, high }) => {
+            let (all, changed) = unified(vec![*expr, *low, *high], schema, Zones::Any)?;
+            Ok(match <[Expr; 3]>::try_from(all) {
+                Ok([expr, low, high]) => {
+                    let between = Between::new(Box::new(expr), negated, Box::new(low), Box::new(high));
+                    Transformed::new_transformed(Expr::Between(between), changed)
+                }
+                Err(_) => return Err(lost()),
+            })
+        }
+        Expr::InList(InList { expr, list, negated }) => {
+            let (mut all, changed) = unified(std::iter::once(*expr).chain(list).collect(), schema, Zones::Any)?;
+            let first = all.remove(0);
+            Ok(Transformed::new_transformed(Expr::InList(InList::new(Box::new(first), all, negated)), changed))
+        }
+        Expr::Case(case) => cased(case, schema),
+        Expr::ScalarFunction(call) if call.name() == "owlet_try_divide" => Ok(tried(call, schema)),
+        Expr::ScalarFunction(call) if call.name() == "nullif" => null_if(call, schema),
+        Expr::ScalarFunction(ScalarFunction { func, args }) if COMMON.contains(&func.name()) => {
+            let (args, changed) = unified(args, schema, Zones::One)?;
+            Ok(Transformed::new_transformed(Expr::ScalarFunction(ScalarFunction { func, args }), changed))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn is_comparison(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
+fn lost() -> DataFusionError {
+    DataFusionError::Internal("a part of an expression is lost".into())
+}
+
+/// Minus of a whole number, which fails for the least one.
+fn negated(inner: Box<Expr>, schema: &DFSchema) -> Transformed<Expr> {
+    match inner.get_type(schema) {
+        Ok(of) if of.is_signed_integer() => match ScalarValue::new_zero(&of) {
+            Ok(zero) => Transformed::yes(checked(Checked::Subtract).call(vec![lit(zero), *inner])),
+            Err(_) => Transformed::no(Expr::Negative(inner)),
+        },
+        _ => Transformed::no(Expr::Negative(inner)),
+    }
+}
+
+/// Arithmetic of decimals; the types of its operands are right only now.
+fn computed(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let operation = Checked::ALL.into_iter().find(|operation| operation.operator() == op);
+    if let (Some(operation), Ok(left_type), Ok(right_type)) = (operation, left.get_type(schema), right.get_type(schema))
+        && let Some(exact) = operators::exact(&left, &left_type, operation, &right, &right_type)
+    {
+        return Transformed::yes(exact);
+    }
+    Transformed::no(binary(left, op, right))
+}
+
+/// A division in TRY.
+fn tried(call: ScalarFunction, schema: &DFSchema) -> Transformed<Expr> {
+    if let [left, right] = call.args.as_slice()
+        && let (Ok(left_type), Ok(right_type)) = (left.get_type(schema), right.get_type(schema))
+    {
+        let divide = |left, right| call.func.call(vec![left, right]);
+        if let Some(divided) = operators::divided((left, &left_type), (right, &right_type), divide) {
+            return Transformed::yes(divided);
+        }
+    }
+    Transformed::no(Expr::ScalarFunction(call))
+}
+
+/// `nullif(a, b)` has the type of `a`, whatever `b` is compared as.
+fn null_if(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let [left, right] = call.args.as_slice() else { return Ok(Transformed::no(Expr::ScalarFunction(call))) };
+    let (Ok(own), Ok(other)) = (left.get_type(schema), right.get_type(schema)) else {
+        return Ok(Transformed::no(Expr::ScalarFunction(call)));
+    };
+    let differ = own.is_floating() || own != other && !own.is_null() && !other.is_null();
+    if !differ || left.is_volatile() {
+        return Ok(Transformed::no(Expr::ScalarFunction(call)));
+    }
+    let equal = compared(left.clone(), Operator::Eq, right.clone(), schema)?.data;
+    let null = lit(ScalarValue::try_from(&own)?);
+    Ok(Transformed::yes(when(equal, null).otherwise(left.clone())?))
+}
+
+fn compared(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let (pair, changed) = unified(vec![left, right], schema, Zones::Any)?;
+    let Ok([left, right]) = <[Expr; 2]>::try_from(pair) else { return Err(lost()) };
+    let (Ok(left_type), Ok(right_type)) = (left.get_type(schema), right.get_type(schema)) else {
+        return Ok(Transformed::new_transformed(binary(left, op, right), changed));
+    };
+    let is_row = |of: &DataType| matches!(of, DataType::Struct(_) | DataType::List(_) | DataType::Map(..));
+    if is_row(&left_type) && is_row(&right_type) && matches!(op, Operator::Eq | Operator::NotEq) {
+        let equal = nested_equal().call(vec![left, right]);
+        return Ok(Transformed::yes(if op == Operator::NotEq { Expr::Not(Box::new(equal)) } else { equal }));
+    }
+    let may_be_nan = |side: &Expr, of: &DataType| {
+        of.is_floating() && !side.is_volatile() && !matches!(side, Expr::Literal(value, _) if !is_nan(value))
+    };
+    let (left_nan, right_nan) = (may_be_nan(&left, &left_type), may_be_nan(&right, &right_type));
+    // To the engine NaN is the greatest number, and equal to itself.
+    let compared = match op {
+        Operator::Gt | Operator::GtEq if left_nan => {
+            let known = Expr::Not(Box::new(isnan(left.clone())));
+            binary(left, op, right).and(known)
+        }
+        Operator::Lt | Operator::LtEq if right_nan => {
+            let known = Expr::Not(Box::new(isnan(right.clone())));
+            binary(left, op, right).and(known)
+        }
+        Operator::GtEq | Operator::Eq if left_nan && right_nan => {
+            let known = Expr::Not(Box::new(isnan(left.clone())));
+            binary(left, op, right).and(known)
+        }
+        Operator::NotEq if left_nan && right_nan => {
+            let both = isnan(left.clone()).and(isnan(right.clone()));
+            binary(left, op, right).or(both)
+        }
+        _ => return Ok(Transformed::new_transformed(binary(left, op, right), changed)),
+    };
+    Ok(Transformed::yes(compared))
+}
+
+fn is_nan(value: &ScalarValue) -> bool {
+    match value {
+        ScalarValue::Float64(Some(value)) => value.is_nan(),
+        ScalarValue::Float32(Some(value)) => value.is_nan(),
+        _ => false,
+    }
+}
+
+fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
+    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+}
+
+fn cased(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Case { expr, when_then_expr, else_expr } = case;
+    let (mut conditions, mut results): (Vec<Expr>, Vec<Expr>) =
+        when_then_expr.into_iter().map(|(when, then)| (*when, *then)).unzip();
+    let (has_operand, has_else) = (expr.is_some(), else_expr.is_some());
+    let mut changed = false;
+    let mut operand = None;
+    if let Some(expr) = expr {
+        conditions.insert(0, *expr);
+        (conditions, changed) = unified(conditions, schema, Zones::Any)?;
+        operand = has_operand.then(|| Box::new(conditions.remove(0)));
+    }
+    results.extend(else_expr.map(|otherwise| *otherwise));
+    let (mut results, also) = unified(results, schema, Zones::One)?;
+    let otherwise = if has_else { results.pop().map(Box::new) } else { None };
+    let pairs = conditions.into_iter().zip(results).map(|(when, then)| (Box::new(when), Box::new(then))).collect();
+    Ok(Transformed::new_transformed(Expr::Case(Case::new(operand, pairs, otherwise)), changed || also))
+}
+
+/// Whether values of several time zones may meet: in a comparison they may, in one column not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Zones {
+    Any,
+    One,
+}
+
+/// What all of `types` must become; none where they are left to DataFusion.
+fn common(types: &[DataType], zones: Zones) -> Result<Option<DataType>> {
+    let moments = || types.iter().filter(|of| matches!(of, DataType::Timestamp(..) | DataType::Date32));
+    if moments().next().is_some() && types.iter().any(DataType::is_numeric) {
+        return Err(DataFusionError::Plan("TYPE_MISMATCH: a date or timestamp and a number have no common type".into()));
+    }
+    let zone = |of: &DataType| match of {
+        DataType::Timestamp(_, Some(zone)) => Some(Arc::clone(zone)),
+        _ => None,
+    };
+    if zones == Zones::One
+        && let Some(first) = types.iter().find_map(zone)
+        && moments().any(|of| zone(of).unwrap_or_else(|| Arc::from("UTC")) != first)
+    {
+        return Err(DataFusionError::NotImplemented(
+            "NOT_SUPPORTED: timestamps of different time zones in one column; bring them to one with AT TIME ZONE".into(),
+        ));
+    }
+    let has_decimal = types.iter().any(|of| matches!(of, DataType::Decimal128(..)));
+    let mut numbers = types.iter().filter(|of| of.is_numeric());
+    let are_alike = numbers.next().is_none_or(|first| numbers.all(|other| other == first));
+    // In comparisons whole numbers are left to DataFusion: what it makes of them reaches files and their statistics.
+    if are_alike || zones == Zones::Any && !has_decimal {
+        return Ok(None);
+    }
+    if let Some(float) = [DataType::Float64, DataType::Float32].into_iter().find(|float| types.contains(float)) {
+        return Ok(Some(float));
+    }
+    Ok(if has_decimal && zones == Zones::One { operators::common_decimal(types) } else { None })
+}
+
+/// `expressions` as what they have in common, and whether any is changed.
+fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(Vec<Expr>, bool)> {
+    // Parts of lambdas and outer columns may have no type here.
+    let types: Result<Vec<DataType>> = expressions.iter().map(|expression| expression.get_type(schema)).collect();
+    let Ok(types) = types else { return Ok((expressions, false)) };
+    let has_zone = types.iter().any(|of| matches!(of, DataType::Timestamp(_, Some(_))));
+    let common = common(&types, zones)?;
+    if has_zone && types.iter().any(|of| matches!(of, DataType::Timestamp(_, None) | DataType::Date32)) {
+        return Ok((expressions.into_iter().zip(&types).map(in_utc).collect(), true));
+    }
+    let Some(to) = common else { return Ok((expressions, false)) };
+    let one = |(expression, of): (Expr, &DataType)| match of.is_numeric() && *of != to {
+        true => cast(expression, to.clone()),
+        false => expression,
+    };
+    Ok((expressions.into_iter().zip(&types).map(one).collect(), true))
+}
+
+/// A moment without a time zone as one of UTC.
+fn in_utc((moment, of): (Expr, &DataType)) -> Expr {
+    let unit = match of {
+        DataType::Timestamp(unit, None) => *unit,
+        DataType::Date32 => TimeUnit::Millisecond,
+        _ => return moment,
+    };
+    let plain = if *of == DataType::Date32 { cast(moment, DataType::Timestamp(unit, None)) } else { moment };
+    cast(plain, DataType::Timestamp(unit, Some(Arc::from("UTC"))))
+}
+
+/// The inputs of a union with columns of the types that they have in common.
+fn unified_union(union: Union) -> Result<LogicalPlan> {
+    let columns = union.inputs.first().map_or(0, |input| input.schema().fields().len());
+    let mut wanted = Vec::with_capacity(columns);
+    for index in 0..columns {
+        let of = |input: &Arc<LogicalPlan>| input.schema().fields().get(index).map(|field| field.data_type().clone());
+        let types: Vec<DataType> = union.inputs.iter().filter_map(of).collect();
+        wanted.push(common(&types, Zones::One)?);
+    }
+    if wanted.iter().all(Option::is_none) {
+        return Ok(LogicalPlan::Union(union));
+    }
+    let mut inputs = Vec::with_capacity(union.inputs.len());
+    for input in &union.inputs {
+        let one = |((qualifier, field), to): ((_, &Arc<Field>), &Option<DataType>)| {
+            let column = Expr::Column(datafusion::common::Column::from((qualifier, field)));
+            match to {
+                Some(to) if field.data_type().is_numeric() && field.data_type() != to => {
+                    cast(column, to.clone()).alias(field.name())
+                }
+                _ => column,
+            }
+        };
+        let columns: Vec<Expr> = input.schema().iter().zip(&wanted).map(one).collect();
+        inputs.push(Arc::new(LogicalPlanBuilder::from(Arc::clone(input)).project(columns)?.build()?));
+    }
+    Ok(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?))
+}
+
+/// Refuses VALUES whose columns the planner has given a type that Athena's would not have.
+fn check_values(node: &LogicalPlan) -> Result<()> {
+    let LogicalPlan::Values(values) = node else { return Ok(()) };
+    for (index, field) in values.schema.fields().iter().enumerate() {
+        let sources = values.values.iter().filter_map(|row| match row.get(index)? {
+            Expr::Cast(Cast { expr, .. }) => expr.get_type(&DFSchema::empty()).ok(),
+            other => other.get_type(&DFSchema::empty()).ok(),
+        });
+        let types: Vec<DataType> = sources.collect();
+        common(&types, Zones::One)?;
+        // What the planner makes of a decimal and a floating-point number.
+        let is_mixed = matches!(field.data_type(), DataType::Decimal128(30, 15) | DataType::Decimal128(14, 7));
+        if is_mixed && types.iter().any(DataType::is_floating) && types.iter().any(|of| matches!(of, DataType::Decimal128(..))) {
+            return Err(DataFusionError::NotImplemented(
+                "NOT_SUPPORTED: VALUES of decimals and doubles in one column: cast them to one type".into(),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Athena's SQL on DataFusion's: what the parser must be told, what is rewritten before and after planning.
+//!
+//! ```text
+//! text ─► tokens (forms that the parser cannot read) ─► AST ─► rewrite ─► SqlToRel with planners ─► lateral ─► LogicalPlan
+//!                                                                        types, relations, operators      casts (analyzer)
+//! ```
+//!
+//! **Invariant:** a form whose meaning here would differ from Athena's is refused, never passed on.
+
+pub(crate) mod averages;
+pub(crate) mod casts;
+pub(crate) mod coercion;
+pub(crate) mod lateral;
+pub(crate) mod operators;
+pub(crate) mod relations;
+pub(crate) mod rewrite;
+pub(crate) mod tokens;
+pub(crate) mod types;
+
+use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::planner::{ExprPlanner, RelationPlanner};
+use datafusion::optimizer::Analyzer;
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use std::any::TypeId;
+use std::sync::Arc;
+
+/// Options that a session needs for Athena's meaning of the same text, as DataFusion names them.
+pub const SESSION_OPTIONS: [(&str, &str); 4] = [
+    ("datafusion.catalog.default_catalog", crate::bind::DEFAULT_CATALOG),
+    ("datafusion.catalog.default_schema", crate::bind::DEFAULT_DATABASE),
+    // NULLs sort last in both directions.
+    ("datafusion.sql_parser.default_null_ordering", "nulls_last"),
+    ("datafusion.sql_parser.collect_spans", "true"),
+];
+
+/// `builder` with the planners and the analyzer rule of Athena's SQL; for the session that plans, workers need none of it.
+pub fn session(mut builder: SessionStateBuilder) -> SessionStateBuilder {
+    let expressions: Arc<dyn ExprPlanner> = Arc::new(operators::AthenaOperators);
+    // The first planner that answers wins.
+    builder.expr_planners().get_or_insert_default().insert(0, expressions);
+    let relations: Arc<dyn RelationPlanner> = Arc::new(relations::AthenaRelations::default());
+    let builder = builder.with_relation_planners(vec![relations]).with_type_planner(Arc::new(types::AthenaTypes));
+    let mut rules = Analyzer::new().rules;
+    // Behind what gives GROUPING a meaning, before DataFusion's own coercion; types that change do so before others are made to
+    // fit them, and casts are known behind all that.
+    let coercion = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
+    rules.insert(coercion, Arc::new(coercion::AthenaCoercion));
+    rules.insert(coercion, Arc::new(averages::DecimalAverages));
+    rules.push(Arc::new(casts::AthenaCasts::default()));
+    builder.with_analyzer_rules(rules)
+}
+
+/// What Athena's SQL looks like to the parser.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct AthenaDialect;
+
+impl Dialect for AthenaDialect {
+    // The parser asks for the generic dialect where it has no flag, as for UNNEST.
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<GenericDialect>()
+    }
+
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        ch == '"' || ch == '`'
+    }
+
+    fn is_identifier_start(&self, ch: char) -> bool {
+        ch.is_alphabetic() || ch == '_'
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        ch.is_alphanumeric() || ch == '_' || ch == '$' || ch == '@'
+    }
+
+    fn supports_lambda_functions(&self) -> bool {
+        true
+    }
+
+    fn supports_unicode_string_literal(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
+    fn supports_window_clause_named_window_reference(&self) -> bool {
+        true
+    }
+
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
+    }
+
+    fn supports_left_associative_joins_without_parens(&self) -> bool {
+        true
+    }
+
+    fn supports_match_recognize(&self) -> bool {
+        true
+    }
+
+    fn supports_parens_around_table_factor(&self) -> bool {
+        true
+    }
+
+    fn allow_extract_custom(&self) -> bool {
+        true
+    }
+
+    // For `STRUCT<..>`, what ROW types are written as.
+    fn supports_struct_literal(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,216 @@
+//! Operators whose meaning depends on the types of what they stand between.
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator, ScalarUDF, cast, lit};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+use engine::functions::Functions;
+use engine::functions::arithmetic::{Checked, checked};
+use engine::functions::subscript::subscript;
+use std::sync::{Arc, LazyLock};
+
+/// Most digits of a decimal.
+const MAX_DECIMAL_DIGITS: u8 = 38;
+
+static CONCAT: LazyLock<Option<Arc<ScalarUDF>>> =
+    LazyLock::new(|| Functions::all().scalar.into_iter().find(|function| function.name() == "concat"));
+
+/// Plans arithmetic and subscripts.
+#[derive(Debug)]
+pub(crate) struct AthenaOperators;
+
+impl ExprPlanner for AthenaOperators {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        let operation = match expr.op {
+            BinaryOperator::StringConcat => return Ok(concatenated(expr, schema)),
+            BinaryOperator::Plus => Checked::Add,
+            BinaryOperator::Minus => Checked::Subtract,
+            BinaryOperator::Multiply => Checked::Multiply,
+            BinaryOperator::Divide => Checked::Divide,
+            _ => return Ok(PlannerResult::Original(expr)),
+        };
+        let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else {
+            return Ok(PlannerResult::Original(expr));
+        };
+        let planned = match (operation, &left, &right) {
+            // Decimals are for the rule of coercion, which knows what a CASE is of.
+            (Checked::Divide, ..) if !is_moment(&left) && !is_moment(&right) => None,
+            (Checked::Subtract, DataType::Date32, DataType::Date32) => {
+                let moment = |date: &Expr| cast(date.clone(), DataType::Timestamp(TimeUnit::Millisecond, None));
+                Some(binary(moment(&expr.left), Operator::Minus, moment(&expr.right)))
+            }
+            (Checked::Add | Checked::Subtract, DataType::Timestamp(unit, Some(zone)), DataType::Interval(_))
+                if zone.as_ref() != "UTC" =>
+            {
+                Some(moved(&expr, operation, *unit, zone)?)
+            }
+            // Halves of a second must not be lost.
+            (Checked::Add | Checked::Subtract, DataType::Timestamp(TimeUnit::Second, zone), DataType::Interval(_)) => {
+                let operator = operation.operator();
+                let moment = cast(expr.left.clone(), DataType::Timestamp(TimeUnit::Millisecond, zone.clone()));
+                Some(binary(moment, operator, expr.right.clone()))
+            }
+            (Checked::Add | Checked::Subtract, DataType::Date32, DataType::Interval(_)) if has_time(&expr.right) => {
+                return Err(DataFusionError::Plan(
+                    "INVALID_FUNCTION_ARGUMENT: Cannot add hour, minutes or seconds to a date, nor an interval that is no literal"
+                        .into(),
+                ));
+            }
+            _ if is_moment(&left) && right.is_numeric() || left.is_numeric() && is_moment(&right) => {
+                return Err(DataFusionError::Plan(format!("TYPE_MISMATCH: '{}' cannot be applied to {left}, {right}", expr.op)));
+            }
+            _ if left.is_integer() && right.is_integer() => {
+                Some(checked(operation).call(vec![expr.left.clone(), expr.right.clone()]))
+            }
+            _ => None,
+        };
+        Ok(planned.map_or(PlannerResult::Original(expr), PlannerResult::Planned))
+    }
+
+    fn plan_field_access(&self, expr: RawFieldAccessExpr, schema: &DFSchema) -> Result<PlannerResult<RawFieldAccessExpr>> {
+        let data_type = expr.expr.get_type(schema)?;
+        let key = match (&expr.field_access, &data_type) {
+            (GetFieldAccess::ListIndex { key }, _) => key.as_ref().clone(),
+            (GetFieldAccess::NamedStructField { name }, DataType::Map(..)) => lit(name.clone()),
+            (GetFieldAccess::ListRange { .. }, _) => return Err(DataFusionError::NotImplemented("a range as subscript".into())),
+            (GetFieldAccess::NamedStructField { .. }, _) => return Ok(PlannerResult::Original(expr)),
+        };
+        if let (DataType::Struct(fields), Expr::Literal(ScalarValue::Int64(Some(position)), _)) = (&data_type, &key) {
+            let index = usize::try_from(*position).ok().and_then(|position| position.checked_sub(1));
+            let Some(field) = index.and_then(|index| fields.get(index)) else {
+                return Err(DataFusionError::Plan(format!(
+                    "Invalid subscript index: {position}. Rows have {} fields",
+                    fields.len()
+                )));
+            };
+            let name = ScalarValue::from(field.name().as_str());
+            let field_access = GetFieldAccess::NamedStructField { name };
+            return Ok(PlannerResult::Original(RawFieldAccessExpr { field_access, ..expr }));
+        }
+        Ok(PlannerResult::Planned(subscript().call(vec![expr.expr, key])))
+    }
+}
+
+/// Whether the digits of two exact numbers, one of them a decimal, leave no room for each result.
+fn may_run_over(operation: Checked, left: &DataType, right: &DataType) -> bool {
+    if !matches!((left, right), (DataType::Decimal128(..), _) | (_, DataType::Decimal128(..))) {
+        return false;
+    }
+    let (Some((left, left_scale)), Some((right, right_scale))) = (digits(left), digits(right)) else { return false };
+    let scale = i16::from(left_scale.max(right_scale));
+    let whole = |digits: u8, scale: i8| i16::from(digits) - i16::from(scale);
+    let needed = match operation {
+        Checked::Multiply => i16::from(left) + i16::from(right) + 1,
+        _ => whole(left, left_scale).max(whole(right, right_scale)) + scale + 2,
+    };
+    needed > i16::from(MAX_DECIMAL_DIGITS)
+}
+
+/// `||` of arrays is the function: the engine's takes a NULL for an empty array.
+fn concatenated(expr: RawBinaryExpr, schema: &DFSchema) -> PlannerResult<RawBinaryExpr> {
+    let is_list = |side: &Expr| matches!(side.get_type(schema), Ok(DataType::List(_)));
+    match CONCAT.as_ref() {
+        Some(concat) if is_list(&expr.left) || is_list(&expr.right) => {
+            PlannerResult::Planned(concat.call(vec![expr.left, expr.right]))
+        }
+        _ => PlannerResult::Original(expr),
+    }
+}
+
+/// A moment of a zone, moved: by months on the calendar of the zone, by all else in time that passes.
+fn moved(expr: &RawBinaryExpr, operation: Checked, unit: TimeUnit, zone: &Arc<str>) -> Result<Expr> {
+    let operator = operation.operator();
+    let unit = if unit == TimeUnit::Second { TimeUnit::Millisecond } else { unit };
+    let own = DataType::Timestamp(unit, Some(Arc::clone(zone)));
+    match months(&expr.right) {
+        Some(0) => {
+            let utc = cast(expr.left.clone(), DataType::Timestamp(unit, Some(Arc::from("UTC"))));
+            Ok(cast(binary(utc, operator, expr.right.clone()), own))
+        }
+        Some(_) => Ok(binary(cast(expr.left.clone(), own), operator, expr.right.clone())),
+        None => Err(DataFusionError::NotImplemented(
+            "NOT_SUPPORTED: a timestamp with a time zone and an interval that is no literal: use date_add".into(),
+        )),
+    }
+}
+
+/// The months of an interval that is written out.
+fn months(interval: &Expr) -> Option<i32> {
+    match interval {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => Some(value.months),
+        Expr::Literal(ScalarValue::IntervalYearMonth(Some(months)), _) => Some(*months),
+        Expr::Literal(ScalarValue::IntervalDayTime(Some(_)), _) => Some(0),
+        _ => None,
+    }
+}
+
+fn is_moment(of: &DataType) -> bool {
+    matches!(of, DataType::Date32 | DataType::Timestamp(..))
+}
+
+/// Whether an interval may have a part that dates do not have.
+fn has_time(interval: &Expr) -> bool {
+    match interval {
+        Expr::Literal(ScalarValue::IntervalYearMonth(_), _) => false,
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => value.nanoseconds != 0,
+        Expr::Literal(ScalarValue::IntervalDayTime(Some(value)), _) => value.milliseconds != 0,
+        _ => true,
+    }
+}
+
+fn binary(left: Expr, operator: Operator, right: Expr) -> Expr {
+    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right)))
+}
+
+/// Arithmetic of exact numbers of which one is a decimal, with Athena's digits and failures; none where the engine's is the same.
+pub(super) fn exact(left: &Expr, left_type: &DataType, operation: Checked, right: &Expr, right_type: &DataType) -> Option<Expr> {
+    if operation == Checked::Divide {
+        return divided((left, left_type), (right, right_type), |left, right| binary(left, Operator::Divide, right));
+    }
+    may_run_over(operation, left_type, right_type).then(|| checked(operation).call(vec![left.clone(), right.clone()]))
+}
+
+/// Decimals divided to as many digits as the operand with more of them has, rounded half up.
+///
+/// The engine's division, `divide`, cuts off four digits behind the scale of the dividend; rounding looks at the first of
+/// these only.
+pub(super) fn divided(
+    (left, left_type): (&Expr, &DataType),
+    (right, right_type): (&Expr, &DataType),
+    divide: impl FnOnce(Expr, Expr) -> Expr,
+) -> Option<Expr> {
+    if !matches!((left_type, right_type), (DataType::Decimal128(..), _) | (_, DataType::Decimal128(..))) {
+        return None;
+    }
+    let (left_digits, left_scale) = digits(left_type)?;
+    let (right_digits, right_scale) = digits(right_type)?;
+    let scale = left_scale.max(right_scale);
+    let more = u8::try_from(right_scale.saturating_sub(left_scale).max(0)).ok()?;
+    let precision = left_digits.saturating_add(u8::try_from(right_scale).ok()?).saturating_add(more).min(MAX_DECIMAL_DIGITS);
+    let own = left_digits.saturating_add(more).min(MAX_DECIMAL_DIGITS);
+    let dividend = cast(left.clone(), DataType::Decimal128(own, scale));
+    let divisor = cast(right.clone(), DataType::Decimal128(right_digits, right_scale));
+    Some(cast(divide(dividend, divisor), DataType::Decimal128(precision, scale)))
+}
+
+/// The decimal that has room for the exact numbers among `types`.
+pub(super) fn common_decimal(types: &[DataType]) -> Option<DataType> {
+    let numbers = || types.iter().filter_map(digits);
+    let scale = numbers().map(|(_, scale)| scale).max()?;
+    let whole = numbers().map(|(digits, scale)| i16::from(digits) - i16::from(scale)).max()?;
+    let digits = u8::try_from(whole + i16::from(scale)).ok()?.min(MAX_DECIMAL_DIGITS);
+    Some(DataType::Decimal128(digits, scale))
+}
+
+/// Digits and scale of a number that is exact.
+fn digits(data_type: &DataType) -> Option<(u8, i8)> {
+    match data_type {
+        DataType::Decimal128(precision, scale) => Some((*precision, *scale)),
+        DataType::Int8 => Some((3, 0)),
+        DataType::Int16 => Some((5, 0)),
+        DataType::Int32 => Some((10, 0)),
+        DataType::Int64 => Some((19, 0)),
+        _ => None,
+    }
+}

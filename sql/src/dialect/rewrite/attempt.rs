@@ -1,0 +1,164 @@
+//! `TRY(x)`: NULL where `x` fails, for the expressions whose failing parts can be told and pass a NULL on.
+
+use super::{call, function_name};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Subscript,
+    UnaryOperator, Value,
+};
+
+/// Functions that fail for no value (though for wrong settings), and give NULL when an argument is NULL.
+const HARMLESS: [&str; 38] = [
+    "upper",
+    "lower",
+    "trim",
+    "ltrim",
+    "rtrim",
+    "length",
+    "reverse",
+    "replace",
+    "strpos",
+    "starts_with",
+    "concat",
+    "substr",
+    "substring",
+    "split",
+    "split_part",
+    "lpad",
+    "rpad",
+    "json_extract_scalar",
+    "json_extract",
+    "element_at",
+    "cardinality",
+    "abs",
+    "ceil",
+    "ceiling",
+    "floor",
+    "round",
+    "sqrt",
+    "exp",
+    "year",
+    "month",
+    "day",
+    "hour",
+    "minute",
+    "second",
+    "date_trunc",
+    "to_unixtime",
+    "regexp_extract",
+    "regexp_like",
+];
+
+/// `expression` with NULL where it would fail; none when that cannot be told.
+pub(super) fn attempt(expression: Expr) -> Option<Expr> {
+    if is_safe(&expression) {
+        return Some(expression);
+    }
+    match expression {
+        Expr::Nested(inner) => Some(Expr::Nested(Box::new(attempt(*inner)?))),
+        Expr::Cast { expr, data_type, array, format, kind: CastKind::Cast | CastKind::TryCast } => {
+            Some(Expr::Cast { kind: CastKind::TryCast, expr: Box::new(attempt(*expr)?), data_type, array, format })
+        }
+        Expr::UnaryOp { op: op @ (UnaryOperator::Minus | UnaryOperator::Plus), expr } => {
+            Some(Expr::UnaryOp { op, expr: Box::new(attempt(*expr)?) })
+        }
+        Expr::BinaryOp { left, op, right } => attempt_operator(*left, op, *right),
+        Expr::Function(function) => attempt_function(function),
+        Expr::CompoundFieldAccess { root, access_chain } => attempt_access(*root, access_chain),
+        Expr::Case { operand: None, conditions, else_result, case_token, end_token } => {
+            let branch = |when: CaseWhen| {
+                let result = attempt(when.result)?;
+                is_safe(&when.condition).then_some(CaseWhen { condition: when.condition, result })
+            };
+            let conditions = conditions.into_iter().map(branch).collect::<Option<Vec<_>>>()?;
+            let else_result = match else_result {
+                Some(result) => Some(Box::new(attempt(*result)?)),
+                None => None,
+            };
+            Some(Expr::Case { operand: None, conditions, else_result, case_token, end_token })
+        }
+        _ => None,
+    }
+}
+
+fn attempt_operator(left: Expr, op: BinaryOperator, right: Expr) -> Option<Expr> {
+    use BinaryOperator::{Divide, Eq, Gt, GtEq, Lt, LtEq, Minus, Modulo, Multiply, NotEq, Plus, StringConcat};
+    let (left, right) = (attempt(left)?, attempt(right)?);
+    let name = match op {
+        Plus => "owlet_try_add",
+        Minus => "owlet_try_subtract",
+        Multiply => "owlet_try_multiply",
+        Divide => "owlet_try_divide",
+        Modulo => "owlet_try_modulo",
+        Eq | NotEq | Gt | GtEq | Lt | LtEq | StringConcat => return Some(super::select::binary(left, op, right)),
+        _ => return None,
+    };
+    Some(call(name, vec![left, right]))
+}
+
+fn attempt_function(mut function: Function) -> Option<Expr> {
+    let name = function_name(&function);
+    let cast_name = name.strip_prefix("owlet_cast_").map(|rest| format!("owlet_try_cast_{rest}"));
+    let is_own = name.starts_with("owlet_try_");
+    if cast_name.is_none() && !is_own && !HARMLESS.contains(&name.as_str()) {
+        return None;
+    }
+    super::plain_args(&function)?;
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    for arg in &mut list.args {
+        let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = arg else { return None };
+        *value = attempt(super::take(value))?;
+    }
+    if let Some(name) = cast_name {
+        let args = super::plain_args(&function)?.into_iter().cloned().collect();
+        return Some(call(&name, args));
+    }
+    Some(Expr::Function(function))
+}
+
+/// A subscript that is a literal: `element_at` gives NULL for what is not there.
+fn attempt_access(root: Expr, mut chain: Vec<AccessExpr>) -> Option<Expr> {
+    let Some(AccessExpr::Subscript(Subscript::Index { index: Expr::Value(index) })) = chain.pop() else { return None };
+    let is_positive = match &index.value {
+        Value::Number(digits, _) => digits.parse::<u64>().is_ok_and(|index| index > 0),
+        Value::SingleQuotedString(_) => true,
+        _ => false,
+    };
+    let root =
+        if chain.is_empty() { attempt(root)? } else { Expr::CompoundFieldAccess { root: Box::new(root), access_chain: chain } };
+    (is_positive && is_safe_or_plain(&root)).then(|| call("element_at", vec![root, Expr::Value(index)]))
+}
+
+fn is_safe_or_plain(root: &Expr) -> bool {
+    match root {
+        Expr::CompoundFieldAccess { access_chain, .. } => access_chain.iter().all(|access| matches!(access, AccessExpr::Dot(_))),
+        _ => true,
+    }
+}
+
+/// Whether `expression` fails for no value of its columns.
+fn is_safe(expression: &Expr) -> bool {
+    use BinaryOperator::{And, Eq, Gt, GtEq, Lt, LtEq, NotEq, Or, StringConcat};
+    match expression {
+        Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Interval(_) => true,
+        Expr::Nested(inner) | Expr::IsNull(inner) | Expr::IsNotNull(inner) | Expr::IsTrue(inner) | Expr::IsFalse(inner) => {
+            is_safe(inner)
+        }
+        Expr::Cast { kind: CastKind::TryCast, expr, .. } => is_safe(expr),
+        Expr::UnaryOp { op: UnaryOperator::Not, expr } => is_safe(expr),
+        Expr::BinaryOp { left, op: And | Or | Eq | NotEq | Gt | GtEq | Lt | LtEq | StringConcat, right } => {
+            is_safe(left) && is_safe(right)
+        }
+        Expr::Like { expr, pattern, .. } => is_safe(expr) && is_safe(pattern),
+        Expr::Between { expr, low, high, .. } => is_safe(expr) && is_safe(low) && is_safe(high),
+        Expr::InList { expr, list, .. } => is_safe(expr) && list.iter().all(is_safe),
+        Expr::Function(function) => {
+            let name = function_name(function);
+            // These pass no NULL on, so that none of their arguments may fail.
+            const KEEPING: [&str; 5] = ["coalesce", "nullif", "make_array", "map", "named_struct"];
+            let is_harmless =
+                HARMLESS.contains(&name.as_str()) || name.starts_with("owlet_try_") || KEEPING.contains(&name.as_str());
+            is_harmless && super::plain_args(function).is_some_and(|args| args.into_iter().all(is_safe))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,64 @@
+//! Joins with USING: the planner takes their columns from one side only, and leaves them in their place in `*`.
+
+use super::not_supported;
+use datafusion::sql::sqlparser::ast::{
+    JoinConstraint, JoinOperator, Query, Select, SelectItem, TableFactor, TableWithJoins, Visit, Visitor,
+};
+use engine::Result;
+use std::ops::ControlFlow;
+
+/// Refuses joins whose USING columns would come from the side that has no row.
+pub(super) fn check_joins(select: &Select) -> Result<()> {
+    select.from.iter().try_for_each(|from| check(from).map(drop))
+}
+
+/// Whether a `*` of `query` is over a join with USING, whose columns come first in Athena.
+pub(crate) fn has_star_over_using(query: &Query) -> bool {
+    struct Find;
+    impl Visitor for Find {
+        type Break = ();
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+            let is_star = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
+            let has_using = select.from.iter().any(|from| check(from).unwrap_or(true));
+            let is_found = has_using && select.projection.iter().any(is_star);
+            if is_found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    }
+    query.visit(&mut Find).is_break()
+}
+
+/// Whether `from` has a USING.
+fn check(from: &TableWithJoins) -> Result<bool> {
+    let mut found = false;
+    if let TableFactor::NestedJoin { table_with_joins, .. } = &from.relation {
+        found |= check(table_with_joins)?;
+    }
+    for join in &from.joins {
+        if let TableFactor::NestedJoin { table_with_joins, .. } = &join.relation {
+            found |= check(table_with_joins)?;
+        }
+        let (constraint, is_left) = match &join.join_operator {
+            JoinOperator::Join(constraint)
+            | JoinOperator::Inner(constraint)
+            | JoinOperator::Left(constraint)
+            | JoinOperator::LeftOuter(constraint)
+            | JoinOperator::CrossJoin(constraint) => (constraint, true),
+            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) | JoinOperator::FullOuter(constraint) => {
+                (constraint, false)
+            }
+            _ => return Err(not_supported(&join.relation, "this kind of JOIN")),
+        };
+        match constraint {
+            JoinConstraint::Natural => return Err(not_supported(&join.relation, "NATURAL JOIN")),
+            JoinConstraint::Using(_) if !is_left => {
+                return Err(not_supported(
+                    &join.relation,
+                    "RIGHT or FULL JOIN with USING: write ON, and coalesce( ) of the columns",
+                ));
+            }
+            JoinConstraint::Using(_) => found = true,
+            _ => {}
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,438 @@
+//! Text to tokens, statements apart, and the forms that the parser cannot read put into ones that it can.
+//!
+//! Inserted tokens take the place of their neighbour, so that errors point into the text that was written.
+
+use crate::dialect::AthenaDialect;
+use crate::message;
+use crate::tables::is_location;
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
+use engine::{Error, ErrorKind, Result};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most parentheses inside each other; the parser follows fewer in expressions.
+const MAX_NESTING: usize = 200;
+
+/// Most brackets inside each other: the parser tries each twice.
+const MAX_BRACKETS: usize = 25;
+
+/// The tokens of one statement, without whitespace and comments.
+#[derive(Clone, Debug)]
+pub(crate) struct Tokens<'a> {
+    text: &'a str,
+    tokens: Vec<TokenWithSpan>,
+    /// Just behind the last token.
+    end: Location,
+}
+
+/// The statements of `sql`, each with a token at least.
+///
+/// # Errors
+/// For text that is no sequence of tokens, as an open string.
+pub(crate) fn statements(sql: &str) -> Result<Vec<Tokens<'_>>> {
+    let tokens = Tokenizer::new(&AthenaDialect, sql).tokenize_with_location();
+    let tokens = tokens.map_err(|error| message::syntax_error(&ParserError::from(error).into(), sql))?;
+    let mut statements = Vec::new();
+    let mut current = Vec::new();
+    let text_end = tokens.last().map_or(Location::new(1, 1), |token| token.span.end);
+    for token in tokens {
+        match token.token {
+            Token::Whitespace(_) | Token::EOF => {}
+            Token::SemiColon if current.is_empty() => {}
+            Token::SemiColon => {
+                statements.push(Tokens { text: sql, tokens: std::mem::take(&mut current), end: token.span.start });
+            }
+            _ => current.push(token),
+        }
+    }
+    if !current.is_empty() {
+        statements.push(Tokens { text: sql, tokens: current, end: text_end });
+    }
+    Ok(statements)
+}
+
+impl<'a> Tokens<'a> {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The token at `index`.
+    pub(crate) fn get(&self, index: usize) -> Option<&Token> {
+        self.tokens.get(index).map(|token| &token.token)
+    }
+
+    /// The unquoted word at `index`, in upper case; empty for anything else.
+    pub(crate) fn word(&self, index: usize) -> String {
+        match self.get(index) {
+            Some(Token::Word(word)) if word.quote_style.is_none() => word.value.to_uppercase(),
+            _ => String::new(),
+        }
+    }
+
+    /// Whether unquoted `words` stand at `index`.
+    pub(crate) fn are(&self, index: usize, words: &[&str]) -> bool {
+        words.iter().enumerate().all(|(offset, word)| self.word(index + offset) == *word)
+    }
+
+    /// Where the token at `index` starts; behind the last one, the end of the statement.
+    pub(crate) fn place(&self, index: usize) -> Location {
+        self.tokens.get(index).map_or(self.end, |token| token.span.start)
+    }
+
+    /// The tokens from `from` to before `to`.
+    pub(crate) fn part(&self, from: usize, to: usize) -> Tokens<'a> {
+        let to = to.min(self.tokens.len());
+        let from = from.min(to);
+        Tokens { text: self.text, tokens: self.tokens[from..to].to_vec(), end: self.place(to) }
+    }
+
+    /// The text that these tokens were read from, from the first to the last.
+    pub(crate) fn source(&self) -> &'a str {
+        let (Some(first), Some(last)) = (self.tokens.first(), self.tokens.last()) else { return "" };
+        let from = byte_offset(self.text, first.span.start);
+        let to = byte_offset(self.text, last.span.end).max(from);
+        self.text.get(from..to).unwrap_or_default()
+    }
+
+    /// An error at `index` that says what was expected there.
+    pub(crate) fn expected(&self, index: usize, what: &str) -> Error {
+        let place = self.place(index);
+        let found = self.get(index).map_or("the end of the statement".to_string(), |token| format!("'{token}'"));
+        Error::invalid(format!("line {}:{}: mismatched input {found}, expecting: {what}", place.line, place.column))
+    }
+
+    /// An error at `index` for something that Athena may run and Owlet does not.
+    pub(crate) fn not_supported(&self, index: usize, what: &str) -> Error {
+        message::not_supported(Some(self.place(index)), what)
+    }
+
+    /// The index of the token that closes the parenthesis or bracket at each index.
+    pub(crate) fn closings(&self) -> BTreeMap<usize, usize> {
+        let mut closings = BTreeMap::new();
+        let mut open: Vec<(usize, &Token)> = Vec::new();
+        for (index, token) in self.tokens.iter().enumerate() {
+            let closes = match &token.token {
+                Token::LParen | Token::LBracket => {
+                    open.push((index, &token.token));
+                    continue;
+                }
+                Token::RParen => Token::LParen,
+                Token::RBracket => Token::LBracket,
+                _ => continue,
+            };
+            if open.last().is_some_and(|(_, token)| **token == closes)
+                && let Some((start, _)) = open.pop()
+            {
+                closings.insert(start, index);
+            }
+        }
+        closings
+    }
+
+    /// The parser follows types without counting how deep it is.
+    fn check_nesting(&self) -> Result<()> {
+        let (mut depth, mut brackets): (usize, usize) = (0, 0);
+        for (index, token) in self.tokens.iter().enumerate() {
+            let before = index.checked_sub(1);
+            match &token.token {
+                Token::LParen => depth += 1,
+                Token::RParen | Token::Gt => depth = depth.saturating_sub(1),
+                Token::ShiftRight => depth = depth.saturating_sub(2),
+                Token::Lt if before.is_some_and(|before| matches!(self.word(before).as_str(), "ARRAY" | "STRUCT" | "MAP")) => {
+                    depth += 1
+                }
+                // `INTEGER[][]`
+                Token::LBracket if self.get(index + 1) == Some(&Token::RBracket) => {
+                    let is_next = before.and_then(|before| self.get(before)) == Some(&Token::RBracket);
+                    brackets = if is_next { brackets + 1 } else { 0 };
+                }
+                Token::LBracket => depth += 1,
+                Token::RBracket if before.and_then(|before| self.get(before)) != Some(&Token::LBracket) => {
+                    depth = depth.saturating_sub(1);
+                }
+                _ => {}
+            }
+            if depth > MAX_NESTING || brackets > MAX_BRACKETS {
+                let place = self.place(index);
+                let message = format!(
+                    "line {}:{}: parentheses nest more than {MAX_NESTING} deep, or brackets more than {MAX_BRACKETS}",
+                    place.line, place.column
+                );
+                return Err(Error::new(ErrorKind::LimitExceeded, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// These tokens as the parser can read them, with an end that has a place.
+    ///
+    /// # Errors
+    /// For forms that are refused: time travel, `GROUP BY DISTINCT`, `UESCAPE`.
+    pub(crate) fn for_parser(&self) -> Result<Vec<TokenWithSpan>> {
+        self.check_nesting()?;
+        let edits = Edits::of(self)?;
+        let mut tokens = Vec::with_capacity(self.tokens.len() + 16);
+        let mut types = TypeForms::default();
+        let mut places = 0;
+        for (index, token) in self.tokens.iter().enumerate() {
+            let span = token.span;
+            for inserted in edits.before.get(&index).into_iter().flatten() {
+                tokens.push(TokenWithSpan { token: inserted.clone(), span });
+            }
+            if edits.removed.contains(&index) {
+                continue;
+            }
+            if token.token == Token::Placeholder("?".into()) {
+                // Numbers, because rewriting may change the order.
+                places += 1;
+                tokens.push(TokenWithSpan { token: Token::Placeholder(format!("?{places}")), span });
+                continue;
+            }
+            types.push(token, self.get(index + 1), &mut tokens);
+        }
+        let end = Span::new(self.end, self.end);
+        for inserted in edits.before.get(&self.tokens.len()).into_iter().flatten() {
+            tokens.push(TokenWithSpan { token: inserted.clone(), span: end });
+        }
+        tokens.push(TokenWithSpan { token: Token::EOF, span: end });
+        Ok(tokens)
+    }
+}
+
+/// Tokens to insert and to leave out, by index.
+#[derive(Default)]
+struct Edits {
+    before: BTreeMap<usize, Vec<Token>>,
+    removed: BTreeSet<usize>,
+}
+
+impl Edits {
+    fn of(tokens: &Tokens<'_>) -> Result<Self> {
+        let mut edits = Self::default();
+        let closings = tokens.closings();
+        for index in 0..tokens.len() {
+            match tokens.word(index).as_str() {
+                "VALUES" if starts_query(tokens, index) => edits.wrap_rows(tokens, &closings, index + 1),
+                "TABLE" if starts_query(tokens, index) && matches!(tokens.get(index + 1), Some(Token::Word(_))) => {
+                    let words = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
+                    edits.before.entry(index).or_default().extend(words);
+                    edits.removed.insert(index);
+                }
+                "GROUP" if tokens.are(index + 1, &["BY", "DISTINCT"]) => {
+                    return Err(tokens.not_supported(index + 2, "GROUP BY DISTINCT"));
+                }
+                "GROUP" if tokens.are(index + 1, &["BY", "ALL"]) && !ends_query_part(tokens, index + 3) => {
+                    edits.removed.insert(index + 2);
+                }
+                "FOR" if is_time_travel(tokens, index) => {
+                    return Err(tokens.not_supported(index, "reading a table as of a time or version (Iceberg only)"));
+                }
+                "UESCAPE" if matches!(index.checked_sub(1).and_then(|i| tokens.get(i)), Some(Token::UnicodeStringLiteral(_))) => {
+                    return Err(tokens.not_supported(index, "UESCAPE: write the escapes with a backslash"));
+                }
+                _ => {}
+            }
+        }
+        Ok(edits)
+    }
+
+    /// `VALUES 1, 2` reads as `VALUES (1), (2)`, and `ROW(1, 2)` as `(1, 2)`.
+    fn wrap_rows(&mut self, tokens: &Tokens<'_>, closings: &BTreeMap<usize, usize>, first: usize) {
+        let mut start = first;
+        loop {
+            let mut end = start;
+            while end < tokens.len() && !matches!(tokens.get(end), Some(Token::Comma)) && !ends_query_part(tokens, end) {
+                end = closings.get(&end).map_or(end, |close| *close) + 1;
+            }
+            if end > start {
+                self.wrap_row(tokens, closings, start, end);
+            }
+            if !matches!(tokens.get(end), Some(Token::Comma)) {
+                return;
+            }
+            start = end + 1;
+        }
+    }
+
+    fn wrap_row(&mut self, tokens: &Tokens<'_>, closings: &BTreeMap<usize, usize>, start: usize, end: usize) {
+        let is_group =
+            |from: usize| closings.get(&from).is_some_and(|close| close + 1 == end) && tokens.get(from) == Some(&Token::LParen);
+        let is_query = matches!(tokens.word(start + 1).as_str(), "SELECT" | "WITH" | "VALUES");
+        if tokens.word(start) == "ROW" && is_group(start + 1) {
+            self.removed.insert(start);
+        } else if !is_group(start) || is_query {
+            self.before.entry(start).or_default().push(Token::LParen);
+            self.before.entry(end).or_default().insert(0, Token::RParen);
+        }
+    }
+}
+
+fn starts_query(tokens: &Tokens<'_>, index: usize) -> bool {
+    match index.checked_sub(1).and_then(|before| tokens.get(before)) {
+        None | Some(Token::LParen | Token::RParen) => true,
+        Some(Token::Word(word)) => word.quote_style.is_some() || !word.value.eq_ignore_ascii_case("SELECT"),
+        Some(_) => false,
+    }
+}
+
+/// Whether a list of rows or of GROUP BY ends at `index`.
+fn ends_query_part(tokens: &Tokens<'_>, index: usize) -> bool {
+    const ENDS: [&str; 11] =
+        ["ORDER", "LIMIT", "OFFSET", "FETCH", "UNION", "INTERSECT", "EXCEPT", "VALUES", "HAVING", "WINDOW", "QUALIFY"];
+    match tokens.get(index) {
+        None | Some(Token::RParen | Token::RBracket) => true,
+        Some(_) => ENDS.contains(&tokens.word(index).as_str()),
+    }
+}
+
+fn is_time_travel(tokens: &Tokens<'_>, index: usize) -> bool {
+    ["TIMESTAMP", "VERSION", "SYSTEM_TIME", "SYSTEM_VERSION"].iter().any(|what| tokens.are(index + 1, &[what, "AS", "OF"]))
+}
+
+/// Follows casts, to write types as the parser reads them: `ARRAY(t)` as `ARRAY<t>`, `ROW(x t)` as `STRUCT<x t>`.
+#[derive(Default)]
+struct TypeForms {
+    open: Vec<Open>,
+    next: Option<Open>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Open {
+    Other,
+    /// Behind `CAST(`, before its AS.
+    Cast,
+    /// Behind the AS of a cast.
+    Type,
+    /// A parenthesis inside a type that stays one.
+    TypeParenthesis,
+    /// A parenthesis inside a type that becomes `<`.
+    TypeAngle,
+}
+
+impl TypeForms {
+    fn push(&mut self, token: &TokenWithSpan, following: Option<&Token>, tokens: &mut Vec<TokenWithSpan>) {
+        let place = |token: Token, span: Span| TokenWithSpan { token, span };
+        let in_type = matches!(self.open.last(), Some(Open::Type | Open::TypeParenthesis | Open::TypeAngle));
+        let span = token.span;
+        let written = match &token.token {
+            Token::LParen => {
+                let plain = if in_type { Open::TypeParenthesis } else { Open::Other };
+                let open = self.next.take().unwrap_or(plain);
+                self.open.push(open);
+                if open == Open::TypeAngle { Token::Lt } else { Token::LParen }
+            }
+            Token::RParen => match self.open.pop() {
+                Some(Open::TypeAngle) => Token::Gt,
+                _ => Token::RParen,
+            },
+            Token::Word(word) if word.quote_style.is_none() => self.word(word, following == Some(&Token::LParen), in_type),
+            Token::Word(word) => Token::Word(lower_cased(word)),
+            Token::UnicodeStringLiteral(text) => Token::SingleQuotedString(text.clone()),
+            other => other.clone(),
+        };
+        tokens.push(place(written, span));
+    }
+
+    fn word(&mut self, word: &Word, before_parenthesis: bool, in_type: bool) -> Token {
+        let upper = word.value.to_uppercase();
+        match upper.as_str() {
+            "CAST" | "TRY_CAST" if before_parenthesis => self.next = Some(Open::Cast),
+            "AS" => {
+                if let Some(open) = self.open.last_mut().filter(|open| **open == Open::Cast) {
+                    *open = Open::Type;
+                }
+            }
+            "ARRAY" if before_parenthesis && in_type => self.next = Some(Open::TypeAngle),
+            "ROW" if before_parenthesis && in_type => {
+                self.next = Some(Open::TypeAngle);
+                return Token::make_keyword("STRUCT");
+            }
+            _ => {}
+        }
+        Token::Word(word.clone())
+    }
+}
+
+/// Athena's identifiers have no case, quoted or not; the name of a file does.
+fn lower_cased(word: &Word) -> Word {
+    let value = if is_location(&word.value) { word.value.clone() } else { word.value.to_lowercase() };
+    Word { value, ..word.clone() }
+}
+
+/// The byte at `place` of `text`; its end for a place behind it.
+fn byte_offset(text: &str, place: Location) -> usize {
+    let (mut line, mut column) = (1, 1);
+    for (offset, character) in text.char_indices() {
+        if (line, column) >= (place.line, place.column) {
+            return offset;
+        }
+        if character == '\n' {
+            line += 1;
+            column = 1;
+        } else {
+            column += 1;
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(sql: &str) -> Result<String> {
+        let statement = statements(sql)?.pop().ok_or_else(|| Error::invalid("none"))?;
+        let tokens = statement.for_parser()?;
+        let words: Vec<String> =
+            tokens.iter().filter(|token| token.token != Token::EOF).map(|token| token.token.to_string()).collect();
+        Ok(words.join(" "))
+    }
+
+    #[test]
+    fn forms_that_the_parser_cannot_read_are_put_into_ones_that_it_can() -> Result<()> {
+        for (sql, expected) in [
+            ("VALUES 1, 2", "VALUES ( 1 ) , ( 2 )"),
+            ("VALUES (1, 2), (3, 4)", "VALUES ( 1 , 2 ) , ( 3 , 4 )"),
+            ("VALUES ROW(1, 2), (1) + 1", "VALUES ( 1 , 2 ) , ( ( 1 ) + 1 )"),
+            ("SELECT * FROM (VALUES 1, f(2, 3) ORDER BY 1) t", "SELECT * FROM ( VALUES ( 1 ) , ( f ( 2 , 3 ) ) ORDER BY 1 ) t"),
+            (
+                "SELECT CAST(x AS ARRAY(ROW(a MAP(VARCHAR, ARRAY(INTEGER)), b DECIMAL(3,2))))",
+                "SELECT CAST ( x AS ARRAY < STRUCT < a MAP ( VARCHAR , ARRAY < INTEGER > ) , b DECIMAL ( 3 , 2 ) > > )",
+            ),
+            ("TABLE t LIMIT 1", "SELECT * FROM t LIMIT 1"),
+            ("SELECT CAST(ROW(1) AS ROW(x INTEGER))", "SELECT CAST ( ROW ( 1 ) AS STRUCT < x INTEGER > )"),
+            ("SELECT a FROM t GROUP BY ALL (a)", "SELECT a FROM t GROUP BY ( a )"),
+            ("SELECT \"ID\", `Na` FROM \"dir/File.parquet\"", "SELECT \"id\" , `na` FROM \"dir/File.parquet\""),
+            ("SELECT U&'\\0041' -- x", "SELECT 'A'"),
+        ] {
+            assert_eq!(rewritten(sql)?, expected, "{sql}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn statements_are_split_and_keep_their_text() -> Result<()> {
+        let parts = statements(" /* a */ SELECT ';' ; ;\nSELECT 'é' -- end\n")?;
+        let texts: Vec<&str> = parts.iter().map(Tokens::source).collect();
+        assert_eq!(texts, ["SELECT ';'", "SELECT 'é'"]);
+        assert_eq!(parts[1].place(0), Location::new(2, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn nesting_has_a_limit_for_types_too() {
+        let types = |depth: usize| format!("SELECT CAST(NULL AS {}INTEGER{})", "ARRAY(".repeat(depth), ")".repeat(depth));
+        assert!(rewritten(&types(50)).is_ok() && rewritten(&types(50_000)).is_err());
+        assert!(rewritten(&format!("SELECT CAST(NULL AS {}", "ARRAY<".repeat(50_000))).is_err());
+        assert!(rewritten(&format!("SELECT CAST(NULL AS INTEGER{})", "[]".repeat(50_000))).is_err());
+        assert!(rewritten(&format!("SELECT 1 WHERE {}", vec!["a < b"; 5_000].join(" AND "))).is_ok());
+    }
+
+    #[test]
+    fn forms_of_other_meaning_are_refused_with_their_place() {
+        let error = |sql: &str| rewritten(sql).err().map(|error| error.message).unwrap_or_default();
+        assert!(error("SELECT *\nFROM t FOR VERSION AS OF 3").starts_with("NOT_SUPPORTED: line 2:8: "));
+        assert!(error("SELECT 1 GROUP BY DISTINCT ROLLUP (a)").starts_with("NOT_SUPPORTED: line 1:19: "));
+    }
+}
