@@ -1,13 +1,18 @@
 //! SQL text to statements and logical plans; the only crate that sees the SQL parser.
 //!
 //! ```text
-//! text ─► statement::parse ─► Statement ─► bind::bind (tables::Tables) ─► LogicalPlan
+//! text ─► statement::parse ─► Statement ─► bind::bind (bind::Scope) ─► bind::Bound: LogicalPlan, labels
+//!             dialect: tokens, rewrite          dialect: planners, casts
+//!      ddl::parse ─► DdlStatement ─► ddl::execute (catalog::Catalog) ─► rows of text
 //! ```
 //!
-//! **Invariant:** a statement reaches DataFusion only as a query, `EXPLAIN`, `SHOW` or `DESCRIBE`: nothing here writes,
-//! and nothing sets options.
+//! **Invariant:** a statement reaches DataFusion only as a query, `SHOW` or `DESCRIBE`: nothing here writes
+//! or removes a file of a table, and nothing sets options. Statements that write are data around a query.
 
 pub mod bind;
+pub mod catalog;
+pub mod ddl;
+mod dialect;
 pub mod format;
 pub mod message;
 pub mod parameters;
@@ -15,8 +20,9 @@ pub mod prepared;
 pub mod statement;
 pub mod tables;
 
-pub use bind::bind;
+pub use bind::{Bound, Label, Resolved, Scope, TableResolver, bind};
+pub use dialect::{SESSION_OPTIONS, session};
 pub use parameters::{Parameter, with_parameters};
 pub use prepared::PreparedStatements;
-pub use statement::{Limits, Statement, parse};
+pub use statement::{Limits, Statement, StatementKind, parse, parse_prepared};
 pub use tables::Tables;

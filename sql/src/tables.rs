@@ -1,10 +1,14 @@
 //! Where tables are: names to locations, and locations to table providers with schemas of all their files.
 
+use crate::catalog::location::unescape_value;
 use crate::format::DataFormat;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaBuilder, SchemaRef};
-use datafusion::catalog::Session;
-use datafusion::common::DataFusionError;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Column, DataFusionError, ScalarValue};
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast, lit, when};
+use engine::write::HIVE_NULL;
 use engine::{Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore};
@@ -82,19 +86,46 @@ pub fn is_location(name: &str) -> bool {
 /// # Errors
 /// [`ErrorKind::NotFound`] when nothing is there, [`ErrorKind::Corrupt`] with the file's name when one cannot be read or
 /// two do not fit together, [`ErrorKind::AccessDenied`] for other schemes.
-pub async fn open(session: &dyn Session, location: &str) -> Result<Arc<ListingTable>> {
+pub async fn open(session: &dyn Session, location: &str) -> Result<Arc<dyn TableProvider>> {
     let url = table_url(location)?;
     let store = session.runtime_env().object_store(url.object_store()).map_err(Error::from)?;
     let files = list(session, &url, store.as_ref(), location).await?;
     let (format, ending) = common_format(&files, location)?;
     let partitions = partition_columns(&url, &files);
+    let has_null = files.iter().any(|meta| meta.location.parts().any(|part| is_null_folder(part.as_ref())));
     // Paths in a store have no leading slash.
     let root = url.object_store().as_str().replace("file://", "");
     let schema = infer_schema(session, &store, &files, &format, &root).await?;
     let schema = without_columns(&schema, &partitions);
-    let options = ListingOptions::new(format.reader()).with_file_extension(ending).with_table_partition_cols(partitions);
+    let read = match has_null {
+        true => partitions.iter().map(|(name, _)| (name.clone(), DataType::Utf8)).collect(),
+        false => partitions.clone(),
+    };
+    let options = ListingOptions::new(format.reader()).with_file_extension(ending).with_table_partition_cols(read);
     let config = ListingTableConfig::new(url).with_listing_options(options).with_schema(schema);
-    Ok(Arc::new(ListingTable::try_new(config).map_err(Error::from)?))
+    let table = Arc::new(ListingTable::try_new(config).map_err(Error::from)?);
+    if has_null && !partitions.is_empty() { with_null_partitions(table, &partitions) } else { Ok(table) }
+}
+
+fn is_null_folder(part: &str) -> bool {
+    part.split_once('=').is_some_and(|(_, value)| value == HIVE_NULL)
+}
+
+/// `table`, whose partition columns are read as text, with Hive's word for NULL as NULL and the other values in their types.
+fn with_null_partitions(table: Arc<ListingTable>, partitions: &[(String, DataType)]) -> Result<Arc<dyn TableProvider>> {
+    let schema = table.schema();
+    let columns = schema.fields().iter().map(|field| {
+        let name = field.name();
+        let column = Expr::Column(Column::from_name(name));
+        let Some((_, kind)) = partitions.iter().find(|(key, _)| key == name) else { return Ok(column) };
+        let null = lit(ScalarValue::try_from(kind).map_err(Error::from)?);
+        let value = when(column.clone().eq(lit(HIVE_NULL)), null).otherwise(cast(column, kind.clone()));
+        Ok(value.map_err(Error::from)?.alias(name))
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let plan = LogicalPlanBuilder::scan("files", provider_as_source(table), None);
+    let plan = plan.and_then(|plan| plan.project(columns)).and_then(LogicalPlanBuilder::build).map_err(Error::from)?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
 fn table_url(location: &str) -> Result<ListingTableUrl> {
@@ -269,7 +300,8 @@ fn partition_columns(url: &ListingTableUrl, files: &[ObjectMeta]) -> Vec<(String
     let folders = |meta: &ObjectMeta| -> Option<Vec<(String, String)>> {
         let parts: Vec<String> = url.strip_prefix(&meta.location)?.map(str::to_string).collect();
         let (_, folders) = parts.split_last()?;
-        folders.iter().map(|part| part.split_once('=').map(|(key, value)| (key.to_string(), value.to_string()))).collect()
+        let pair = |part: &String| part.split_once('=').map(|(key, value)| (key.to_string(), unescape_value(value)));
+        folders.iter().map(pair).collect()
     };
     let mut columns: Option<Vec<(String, DataType)>> = None;
     for meta in files {
@@ -292,15 +324,12 @@ fn partition_columns(url: &ListingTableUrl, files: &[ObjectMeta]) -> Vec<(String
     columns.unwrap_or_default().into_iter().map(unknown_is_text).collect()
 }
 
-/// The name of the folder of NULLs in Hive tables.
-const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
-
 fn value_type(value: &str) -> DataType {
     let bytes = value.as_bytes();
     let is_date = bytes.len() == 10
         && bytes.iter().enumerate().all(|(i, byte)| if i == 4 || i == 7 { *byte == b'-' } else { byte.is_ascii_digit() });
     match value {
-        HIVE_NULL => DataType::Utf8,
+        HIVE_NULL => DataType::Null,
         _ if value.parse::<i64>().is_ok_and(|number| number.to_string() == value) => DataType::Int64,
         _ if is_date => DataType::Date32,
         _ => DataType::Utf8,
@@ -308,7 +337,11 @@ fn value_type(value: &str) -> DataType {
 }
 
 fn common_value_type(a: &DataType, b: &DataType) -> DataType {
-    if a == b { a.clone() } else { DataType::Utf8 }
+    match (a, b) {
+        (DataType::Null, other) | (other, DataType::Null) => other.clone(),
+        _ if a == b => a.clone(),
+        _ => DataType::Utf8,
+    }
 }
 
 fn without_columns(schema: &SchemaRef, partitions: &[(String, DataType)]) -> SchemaRef {
@@ -326,6 +359,7 @@ mod tests {
         assert_eq!(value_type("007"), DataType::Utf8);
         assert_eq!(value_type("2024-01-31"), DataType::Date32);
         assert_eq!(value_type("x"), DataType::Utf8);
+        assert_eq!(common_value_type(&value_type(HIVE_NULL), &DataType::Int64), DataType::Int64);
         assert_eq!(common_value_type(&DataType::Int64, &DataType::Date32), DataType::Utf8);
     }
 

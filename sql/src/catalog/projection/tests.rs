@@ -1,0 +1,122 @@
+//! Projected values and locations, at a fixed time.
+
+use super::*;
+use crate::catalog::model::StorageDescriptor;
+
+/// 2024-03-30 12:34:56 UTC.
+const NOW_MS: i64 = 1_711_802_096_000;
+
+fn table(properties: &[(&str, &str)], key_type: &str) -> Table {
+    let storage = StorageDescriptor { location: Some("s3://bucket/t".into()), ..StorageDescriptor::default() };
+    Table {
+        database_name: "d".into(),
+        name: "t".into(),
+        storage_descriptor: Some(storage),
+        partition_keys: vec![Column::new("p", key_type)],
+        parameters: properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+        ..Table::default()
+    }
+}
+
+fn values(properties: &[(&str, &str)]) -> Result<Vec<String>> {
+    let columns = columns(&table(properties, "string"), NOW_MS)?;
+    columns[0].values(&["given".to_string()])
+}
+
+fn ends(properties: &[(&str, &str)]) -> Result<(usize, String, String)> {
+    let values = values(properties)?;
+    let end = |value: Option<&String>| value.cloned().unwrap_or_default();
+    Ok((values.len(), end(values.first()), end(values.last())))
+}
+
+#[test]
+fn enums_integers_and_injected_values() -> Result<()> {
+    assert_eq!(values(&[("projection.p.type", "enum"), ("projection.p.values", "a, b,c")])?, ["a", "b", "c"]);
+    assert_eq!(
+        values(&[
+            ("projection.p.type", "integer"),
+            ("projection.p.range", "8,12"),
+            ("projection.p.interval", "2"),
+            ("projection.p.digits", "3")
+        ])?,
+        ["008", "010", "012"]
+    );
+    assert_eq!(values(&[("Projection.P.Type", "INTEGER"), ("projection.p.range", "-1,1")])?, ["-1", "0", "1"]);
+    assert_eq!(values(&[("projection.p.type", "injected")])?, ["given"]);
+    let injected = columns(&table(&[("projection.p.type", "injected")], "string"), NOW_MS)?;
+    assert!(injected[0].values(&[]).is_err_and(|e| e.message.starts_with("CONSTRAINT_VIOLATION")));
+    Ok(())
+}
+
+#[test]
+fn dates_step_from_bound_to_bound() -> Result<()> {
+    let date = |format: &'static str, range: &'static str, more: &[(&'static str, &'static str)]| {
+        let mut properties = vec![("projection.p.type", "date"), ("projection.p.format", format), ("projection.p.range", range)];
+        properties.extend_from_slice(more);
+        ends(&properties)
+    };
+    let is = |count, first: &str, last: &str| Ok((count, first.to_string(), last.to_string()));
+    assert_eq!(date("yyyy/MM/dd", "2024/02/27,2024/03/01", &[]), is(4, "2024/02/27", "2024/03/01"));
+    assert_eq!(date("yyyy-MM-dd", "NOW-3YEARS,NOW", &[]), is(1097, "2021-03-30", "2024-03-30"));
+    assert_eq!(date("yyyy-MM", "NOW-2MONTHS,NOW", &[]), is(3, "2024-01", "2024-03"));
+    assert_eq!(date("yyyy-MM-dd", "NOW,NOW+1DAYS", &[]), is(2, "2024-03-30", "2024-03-31"));
+    let hours = [("projection.p.interval", "6"), ("projection.p.interval.unit", "HOURS")];
+    assert_eq!(date("yyyy-MM-dd'T'HH", "2024-01-01T00,2024-01-02T00", &hours), is(5, "2024-01-01T00", "2024-01-02T00"));
+    let years = [("projection.p.interval", "1"), ("projection.p.interval.unit", "YEARS")];
+    assert_eq!(date("yyyy", "2020,NOW", &years), is(5, "2020", "2024"));
+    for (format, range) in [
+        ("yyyy-MM-dd", "2024-02-30,NOW"),
+        ("yyyy-MM-dd", "NOW*2,NOW"),
+        ("yyyy-MM-dd HH", "NOW,NOW"),
+        ("EEE", "a,b"),
+        ("yyyy-MM-dd", "x"),
+    ] {
+        assert!(date(format, range, &[]).is_err(), "{format} {range}");
+    }
+    Ok(())
+}
+
+#[test]
+fn too_many_values_are_refused_without_making_them() {
+    let many = values(&[("projection.p.type", "integer"), ("projection.p.range", "0,9223372036854775807")]);
+    assert!(many.is_err_and(|e| e.kind == ErrorKind::LimitExceeded));
+    let seconds = [
+        ("projection.p.type", "date"),
+        ("projection.p.format", "yyyy-MM-dd HH:mm:ss"),
+        ("projection.p.range", "1000-01-01 00:00:00,NOW"),
+        ("projection.p.interval", "1"),
+        ("projection.p.interval.unit", "SECONDS"),
+    ];
+    assert!(values(&seconds).is_err_and(|e| e.kind == ErrorKind::LimitExceeded));
+    let lists = vec![(0..1_000).map(|n| n.to_string()).collect::<Vec<_>>(); 2];
+    assert!(partitions(&table(&[], "string"), &lists).is_err_and(|e| e.kind == ErrorKind::LimitExceeded));
+}
+
+#[test]
+fn a_column_without_projection_is_named() {
+    let missing = columns(&table(&[("projection.enabled", "true")], "string"), NOW_MS);
+    assert!(missing.is_err_and(|e| e.message.contains("missing projection configuration: [p]")));
+    assert!(
+        columns(
+            &table(
+                &[("projection.p.type", "date"), ("projection.p.format", "yyyyMMdd"), ("projection.p.range", "NOW,NOW")],
+                "date"
+            ),
+            NOW_MS
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn locations_follow_the_template_or_hive() -> Result<()> {
+    let place = |table: &Table, value: &str| {
+        Ok::<_, Error>(partitions(table, &[vec![value.to_string()]])?[0].location().unwrap_or_default().to_string())
+    };
+    assert_eq!(place(&table(&[], "string"), "a:b")?, "s3://bucket/t/p=a%3Ab/");
+    let template = table(&[("storage.location.template", "s3://bucket/x/${p}/y")], "string");
+    assert_eq!(place(&template, "2024/01")?, "s3://bucket/x/2024/01/y");
+    assert!(place(&template, "..").is_err() && place(&template, "${p}").is_err());
+    assert!(place(&table(&[("storage.location.template", "s3://bucket/x/")], "string"), "a").is_err());
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Which format a table's files have, by the Java classes and properties that the catalog has of it.
+
+use super::text::TextFormat;
+use crate::catalog::model::{Parameters, Partition, StorageDescriptor, Table};
+use crate::catalog::types::HiveType;
+use engine::{Error, Result};
+
+/// A format that can be read here.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum TableFormat {
+    Parquet,
+    Json,
+    Text(TextFormat),
+}
+
+/// Parts of class names, and what they stand for.
+const REFUSED: [(&str, &str); 9] = [
+    ("hoodie", "Hudi"),
+    ("symlinktext", "symlink manifests (Delta Lake)"),
+    ("delta", "Delta Lake"),
+    ("iceberg", "Iceberg"),
+    ("orc", "ORC"),
+    ("avro", "Avro"),
+    ("rcfile", "RCFile"),
+    ("regexserde", "RegexSerDe"),
+    ("grok", "GrokSerDe"),
+];
+
+impl TableFormat {
+    pub(super) fn of(table: &Table) -> Result<Self> {
+        if table.is_view() {
+            return Err(Error::internal("a view is not opened as a table"));
+        }
+        let property = |name: &str| table.parameters.get(name).map(|value| value.to_ascii_lowercase()).unwrap_or_default();
+        for (name, value, what) in [
+            ("table_type", "iceberg", "Iceberg"),
+            ("table_type", "delta", "Delta Lake"),
+            ("spark.sql.sources.provider", "delta", "Delta Lake"),
+        ] {
+            if property(name) == value {
+                return Err(refused(what));
+            }
+        }
+        let storage = table.storage_descriptor.as_ref().ok_or_else(|| Error::invalid("it has no storage descriptor"))?;
+        Self::of_storage(storage, &table.parameters)
+    }
+
+    fn of_storage(storage: &StorageDescriptor, properties: &Parameters) -> Result<Self> {
+        let lower = |text: Option<&String>| text.map(|text| text.to_ascii_lowercase()).unwrap_or_default();
+        let input = lower(storage.input_format.as_ref());
+        let serde = lower(storage.serde_info.as_ref().and_then(|serde| serde.serialization_library.as_ref()));
+        let empty = Parameters::new();
+        let parameters = storage.serde_info.as_ref().map_or(&empty, |serde| &serde.parameters);
+        if let Some((_, what)) = REFUSED.iter().find(|(part, _)| input.contains(part) || serde.contains(part)) {
+            return Err(refused(what));
+        }
+        if serde.contains("parquet") || (serde.is_empty() && input.contains("parquet")) {
+            if parameters.get("parquet.column.index.access").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+                return Err(Error::invalid("NOT_SUPPORTED: parquet.column.index.access: columns are matched by name here"));
+            }
+            return Ok(Self::Parquet);
+        }
+        if serde.ends_with("jsonserde") {
+            let odd = |key: &str, value: &str| {
+                key.starts_with("mapping.") || (key == "dots.in.keys" && value.eq_ignore_ascii_case("true"))
+            };
+            if let Some((key, _)) = parameters.iter().find(|(key, value)| odd(key, value)) {
+                return Err(Error::invalid(format!("NOT_SUPPORTED: the JSON serde's property {key}")));
+            }
+            return Ok(Self::Json);
+        }
+        if serde.ends_with("lazysimpleserde") || (serde.is_empty() && input.contains("textinputformat")) {
+            return TextFormat::lazy_simple(parameters, properties).map(Self::Text);
+        }
+        if serde.ends_with("opencsvserde") {
+            return TextFormat::open_csv(parameters, properties).map(Self::Text);
+        }
+        let name = storage.serde_info.as_ref().and_then(|serde| serde.serialization_library.as_deref()).unwrap_or("none");
+        Err(Error::invalid(format!(
+            "NOT_SUPPORTED: serde {name}: Parquet, LazySimpleSerDe, OpenCSVSerde and the JSON serdes can be read here"
+        )))
+    }
+
+    pub(super) fn is_text(&self) -> bool {
+        *self != Self::Parquet
+    }
+
+    /// # Errors
+    /// For a type that this format's files do not have here.
+    pub(super) fn check_column(&self, name: &str, hive: &HiveType) -> Result<()> {
+        let refused = |why: &str| Err(Error::invalid(format!("NOT_SUPPORTED: column {name} ({hive}) of a {why}")));
+        match self {
+            Self::Text(_) if !hive.is_plain() => refused("text file: nested types can be read from Parquet and JSON"),
+            Self::Text(_) if *hive == HiveType::Binary => refused("text file: binary can be read from Parquet"),
+            Self::Text(text) if text.is_open_csv() && *hive == HiveType::Date => {
+                refused("file of OpenCSVSerde, which has numbers for dates: declare it as string, and cast it")
+            }
+            Self::Json if has_binary(hive) => refused("JSON file: binary can be read from Parquet"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn has_binary(hive: &HiveType) -> bool {
+    match hive {
+        HiveType::Binary => true,
+        HiveType::Array(element) => has_binary(element),
+        HiveType::Map(key, value) => has_binary(key) || has_binary(value),
+        HiveType::Struct(fields) => fields.iter().any(|(_, kind)| has_binary(kind)),
+        _ => false,
+    }
+}
+
+fn refused(what: &str) -> Error {
+    Error::invalid(format!("NOT_SUPPORTED: {what} cannot be read here: Parquet, text (CSV) and JSON can"))
+}
+
+/// Whether the files of `partition` have the table's format.
+///
+/// # Errors
+/// When they have another one, or one that cannot be told.
+pub(super) fn check_partition(table: &Table, partition: &Partition) -> Result<()> {
+    let Some(storage) = &partition.storage_descriptor else { return Ok(()) };
+    let library = |storage: &StorageDescriptor| storage.serde_info.as_ref().and_then(|serde| serde.serialization_library.clone());
+    let same = table.storage_descriptor.as_ref().is_some_and(|own| {
+        let library_is_same = library(storage).is_none_or(|serde| Some(serde) == library(own));
+        let input_is_same = storage.input_format.is_none() || storage.input_format == own.input_format;
+        let parameters =
+            |storage: &StorageDescriptor| storage.serde_info.as_ref().map(|serde| serde.parameters.clone()).unwrap_or_default();
+        // Parquet has no properties that matter.
+        let is_parquet = library(own).is_some_and(|serde| serde.to_ascii_lowercase().contains("parquet"));
+        library_is_same && input_is_same && (is_parquet || library(storage).is_none() || parameters(storage) == parameters(own))
+    });
+    if same {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "NOT_SUPPORTED: partition {} of table {} has another serde or format than the table",
+        partition.values.join("/"),
+        table.full_name()
+    )))
+}

@@ -1,0 +1,493 @@
+//! Tables of each format read through DataFusion, and how many listings a query of many partitions makes.
+
+use super::super::json::{JsonCatalog, StoreSharing};
+use super::super::model::{Column, Database, EXTERNAL_TABLE, Partition, SerdeInfo, StorageDescriptor};
+use super::super::{CatalogError, require_table};
+use super::*;
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::{collect, displayable};
+use datafusion::prelude::SessionContext;
+use engine::clock::Stopwatch;
+use engine::session::{session_config, session_options, session_state};
+use engine::settings::Settings;
+use engine::task::{decode_plan, encode_plan};
+use futures::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+type TestResult<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const PARQUET: &str = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe";
+const LAZY: &str = "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe";
+const OPEN_CSV: &str = "org.apache.hadoop.hive.serde2.OpenCSVSerde";
+const JSON: &str = "org.openx.data.jsonserde.JsonSerDe";
+
+/// Counts listings.
+#[derive(Debug, Default)]
+struct Counting {
+    inner: InMemory,
+    lists: AtomicUsize,
+}
+
+impl fmt::Display for Counting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counting")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Counting {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> object_store::Result<PutResult> {
+        self.inner.put_opts(location, payload, opts).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.lists.fetch_add(1, Ordering::Relaxed);
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.lists.fetch_add(1, Ordering::Relaxed);
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+struct World {
+    context: SessionContext,
+    store: Arc<Counting>,
+    catalog: Arc<JsonCatalog>,
+}
+
+impl World {
+    async fn new() -> TestResult<Self> {
+        let config = session_config(&session_options(&Settings::default(), 2))?;
+        let context = SessionContext::new_with_state(session_state(config, Arc::new(RuntimeEnv::default())).build());
+        let store = Arc::new(Counting::default());
+        context.register_object_store(ObjectStoreUrl::parse("s3://bucket")?.as_ref(), Arc::clone(&store) as Arc<dyn ObjectStore>);
+        let catalog = JsonCatalog::new(Arc::new(InMemory::new()), Path::default(), StoreSharing::Shared);
+        catalog.create_database(&Database { name: "d".into(), ..Database::default() }).await?;
+        Ok(Self { context, store, catalog: Arc::new(catalog) })
+    }
+
+    async fn table(
+        &self,
+        serde: &str,
+        columns: &[(&str, &str)],
+        keys: &[(&str, &str)],
+        more: &[(&str, &str)],
+    ) -> TestResult<Table> {
+        let typed = |columns: &[(&str, &str)]| columns.iter().map(|(name, kind)| Column::new(name, kind)).collect();
+        let (serde_properties, properties) =
+            more.iter().partition::<Vec<_>, _>(|(key, _)| !key.contains("header") && !key.contains("projection"));
+        let owned = |pairs: Vec<&(&str, &str)>| pairs.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let serde =
+            SerdeInfo { serialization_library: Some(serde.into()), parameters: owned(serde_properties), ..SerdeInfo::default() };
+        let storage = StorageDescriptor {
+            columns: typed(columns),
+            location: Some("s3://bucket/t/".into()),
+            serde_info: Some(serde),
+            ..StorageDescriptor::default()
+        };
+        let table = Table {
+            database_name: "d".into(),
+            name: "t".into(),
+            table_type: Some(EXTERNAL_TABLE.into()),
+            partition_keys: typed(keys),
+            storage_descriptor: Some(storage),
+            parameters: owned(properties),
+            ..Table::default()
+        };
+        self.catalog.create_table(&table).await?;
+        let table = require_table(&*self.catalog, "d", "t").await?;
+        let provider = open(&self.context.state(), Arc::clone(&self.catalog) as Arc<dyn Catalog>, &table)?;
+        self.context.deregister_table("t")?;
+        self.context.register_table("t", provider)?;
+        Ok(table)
+    }
+
+    async fn add(&self, table: &Table, values: &[&str], location: &str) -> Result<(), CatalogError> {
+        let values = values.iter().map(ToString::to_string).collect();
+        self.catalog.add_partitions(table, &[Partition::of(table, values, location)]).await.map(drop)
+    }
+
+    async fn put(&self, path: &str, text: &str) -> TestResult {
+        self.store.put(&Path::parse(path)?, PutPayload::from(text.as_bytes().to_vec())).await?;
+        Ok(())
+    }
+
+    async fn parquet(&self, path: &str, query: &str) -> TestResult {
+        self.context.sql(&format!("COPY ({query}) TO 's3://bucket/{path}' STORED AS PARQUET")).await?.collect().await?;
+        Ok(())
+    }
+
+    async fn rows(&self, sql: &str) -> TestResult<Vec<String>> {
+        let batches = self.context.sql(sql).await?.collect().await?;
+        let text = pretty_format_batches(&batches)?.to_string();
+        let lines = text.lines().skip(3).filter(|line| line.starts_with('|'));
+        Ok(lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(",")).collect())
+    }
+
+    /// Rows of a plan that went through its encoded form, as it does on the way to a worker.
+    async fn shipped(&self, sql: &str) -> TestResult<usize> {
+        let plan = self.context.sql(sql).await?.create_physical_plan().await?;
+        let task = self.context.task_ctx();
+        let decoded = decode_plan(&encode_plan(Arc::clone(&plan), &task)?, &task)?;
+        let shown = |plan: &Arc<dyn ExecutionPlan>| displayable(plan.as_ref()).indent(true).to_string();
+        assert_eq!(shown(&plan), shown(&decoded));
+        let text = |batches: &[_]| pretty_format_batches(batches).map(|text| text.to_string());
+        let (here, there) = (collect(plan, Arc::clone(&task)).await?, collect(decoded, task).await?);
+        assert_eq!(text(&here)?, text(&there)?);
+        Ok(here.iter().map(|batch| batch.num_rows()).sum())
+    }
+
+    async fn fails(&self, sql: &str, with: &str) -> bool {
+        let outcome = self.rows(sql).await;
+        outcome.is_err_and(|error| format!("{error}").contains(with) || format!("{error:?}").contains(with))
+    }
+}
+
+#[tokio::test]
+async fn parquet_columns_are_found_by_name_in_any_case_and_absent_ones_are_null() -> TestResult {
+    let world = World::new().await?;
+    world.parquet("t/a.parquet", "SELECT CAST(1 AS INT) AS \"Id\", 'x' AS name").await?;
+    world.parquet("t/sub/b.parquet", "SELECT 'y' AS name, CAST(2 AS BIGINT) AS \"Id\", 1 AS more").await?;
+    world.put("t/_hidden/c.parquet", "no parquet").await?;
+    world.put("t/.d", "no parquet").await?;
+    world.put("t/empty", "").await?;
+    world.table(PARQUET, &[("id", "bigint"), ("name", "string"), ("absent", "double")], &[], &[]).await?;
+    assert_eq!(world.rows("SELECT id, name, absent FROM t ORDER BY id").await?, ["1,x,", "2,y,"]);
+    assert_eq!(world.rows("SELECT name FROM t WHERE id > 1").await?, ["y"]);
+    assert_eq!(world.rows("SELECT count(*) FROM t").await?, ["2"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn parquet_files_that_do_not_fit_the_table_are_errors() -> TestResult {
+    let world = World::new().await?;
+    world.parquet("t/a.parquet", "SELECT 1 AS \"Id\", 'x' AS s, named_struct('A', 1) AS n").await?;
+    world.parquet("t/b.parquet", "SELECT 1 AS \"ID\", 'x' AS s, named_struct('A', 1) AS n").await?;
+    world.table(PARQUET, &[("id", "bigint"), ("s", "int"), ("n", "struct<a:bigint>")], &[], &[]).await?;
+    assert!(world.fails("SELECT id FROM t", "one spelling in all files").await);
+    world.catalog.drop_table("d", "t").await?;
+    world.store.delete(&Path::from("t/b.parquet")).await?;
+    world.table(PARQUET, &[("id", "bigint"), ("s", "int"), ("n", "struct<a:bigint>"), ("c", "char(3)")], &[], &[]).await?;
+    assert_eq!(world.rows("SELECT id FROM t").await?, ["1"]);
+    assert!(world.fails("SELECT s FROM t", "HIVE_BAD_DATA").await);
+    assert!(world.fails("SELECT n FROM t", "only lower case").await);
+    assert!(world.fails("SELECT c FROM t", "padding of char").await);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nested_parquet_columns_are_read() -> TestResult {
+    let world = World::new().await?;
+    world
+        .parquet("t/a.parquet", "SELECT named_struct('a', 1, 'b', 'x') AS s, make_array(1, 2) AS l, map(['k'], [1]) AS m")
+        .await?;
+    world
+        .table(
+            PARQUET,
+            &[("s", "struct<b:string,c:int,a:bigint>"), ("l", "array<bigint>"), ("m", "map<string,bigint>")],
+            &[],
+            &[],
+        )
+        .await?;
+    assert_eq!(world.rows("SELECT s, l, m FROM t").await?, ["{b: x, c: , a: 1},[1, 2],{k: 1}"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn partitions_are_pruned_before_anything_is_listed() -> TestResult {
+    let world = World::new().await?;
+    world.parquet("t/2/f.parquet", "SELECT 1 AS a").await?;
+    world.parquet("t/77/f.parquet", "SELECT 2 AS a").await?;
+    let table = world.table(PARQUET, &[("a", "bigint")], &[("n", "int"), ("s", "string")], &[]).await?;
+    let partitions: Vec<Partition> = (0..10_000)
+        .map(|n| {
+            Partition::of(
+                &table,
+                vec![n.to_string(), if n % 2 == 0 { "even" } else { "odd" }.into()],
+                &format!("s3://bucket/t/{n}/"),
+            )
+        })
+        .collect();
+    world.catalog.add_partitions(&table, &partitions).await?;
+    for (condition, rows, lists) in [
+        ("n = 77", vec!["2,77,odd"], 1),
+        ("n IN (2, 77, 99999)", vec!["1,2,even", "2,77,odd"], 2),
+        ("n BETWEEN 70 AND 79 AND s = 'odd'", vec!["2,77,odd"], 5),
+        ("n + 1 = 78 AND a > 1", vec!["2,77,odd"], 1),
+        ("n % 1000 = 2 AND s LIKE 'ev%'", vec!["1,2,even"], 10),
+        ("(n = 2 AND s = 'odd') OR n = 77", vec!["2,77,odd"], 1),
+        ("n = 2 AND n = 77", vec![], 0),
+        ("s IS NULL", vec![], 0),
+    ] {
+        let (before, watch) = (world.store.lists.load(Ordering::Relaxed), Stopwatch::start());
+        assert_eq!(world.rows(&format!("SELECT a, n, s FROM t WHERE {condition} ORDER BY n")).await?, rows, "{condition}");
+        assert_eq!(world.store.lists.load(Ordering::Relaxed) - before, lists, "{condition}");
+        assert!(watch.elapsed().as_secs() < 10, "{condition}: {:?}", watch.elapsed());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn projected_partitions_are_not_asked_of_the_catalog() -> TestResult {
+    let world = World::new().await?;
+    world.parquet("t/day=2024-02-29/k=b/f.parquet", "SELECT 1 AS a").await?;
+    let properties = [
+        ("projection.enabled", "true"),
+        ("projection.day.type", "date"),
+        ("projection.day.format", "yyyy-MM-dd"),
+        ("projection.day.range", "2000-01-01,NOW"),
+        ("projection.k.type", "injected"),
+    ];
+    world.table(PARQUET, &[("a", "bigint")], &[("day", "date"), ("k", "string")], &properties).await?;
+    let before = world.store.lists.load(Ordering::Relaxed);
+    let sql = "SELECT a, day, k FROM t WHERE day >= DATE '2024-02-28' AND day < DATE '2024-03-02' AND k IN ('a', 'b')";
+    assert_eq!(world.rows(sql).await?, ["1,2024-02-29,b"]);
+    assert_eq!(world.store.lists.load(Ordering::Relaxed) - before, 6);
+    assert!(world.fails("SELECT a FROM t WHERE day = DATE '2024-02-29'", "CONSTRAINT_VIOLATION").await);
+    Ok(())
+}
+
+#[tokio::test]
+async fn partition_values_have_their_types_and_the_null_folder_is_null() -> TestResult {
+    let world = World::new().await?;
+    world.parquet("t/x/f.parquet", "SELECT 1 AS a").await?;
+    world.parquet("t/y/f.parquet", "SELECT 2 AS a").await?;
+    let table = world.table(PARQUET, &[("a", "bigint")], &[("d", "date"), ("m", "decimal(5,2)")], &[]).await?;
+    world.add(&table, &["2024-01-31", "1.50"], "s3://bucket/t/x").await?;
+    world.add(&table, &["__HIVE_DEFAULT_PARTITION__", "2.00"], "s3://bucket/t/y").await?;
+    assert_eq!(world.rows("SELECT d, m, a FROM t ORDER BY a").await?, ["2024-01-31,1.50,1", ",2.00,2"]);
+    assert_eq!(world.rows("SELECT a FROM t WHERE d IS NULL").await?, ["2"]);
+    assert_eq!(world.rows("SELECT a FROM t WHERE d > DATE '2024-01-01'").await?, ["1"]);
+    world.add(&table, &["no date", "2.00"], "s3://bucket/t/z").await?;
+    assert!(world.fails("SELECT a FROM t WHERE m > 1", "HIVE_INVALID_PARTITION_VALUE").await);
+    Ok(())
+}
+
+#[tokio::test]
+async fn lazy_simple_text_keeps_empty_strings_and_knows_null() -> TestResult {
+    let world = World::new().await?;
+    world.put("t/a.txt", "1\t\"x\ttrue\t2024-01-31\t1.5\n\\N\t\t\\N\t\t\n3\t\\N\tFALSE\t2024-02-01\t2\n").await?;
+    let columns = [("i", "int"), ("s", "string"), ("b", "boolean"), ("d", "date"), ("f", "double")];
+    world.table(LAZY, &columns, &[], &[("field.delim", "\t")]).await?;
+    assert_eq!(
+        world.rows("SELECT i, s, b, d, f FROM t").await?,
+        ["1,\"x,true,2024-01-31,1.5", ",,,,", "3,,false,2024-02-01,2.0"]
+    );
+    assert_eq!(world.rows("SELECT count(*), count(s), count(i) FROM t").await?, ["3,2,2"]);
+    assert_eq!(world.rows("SELECT i FROM t WHERE s = ''").await?, [""]);
+    world.put("t/b.txt", "x\ty\ttrue\t\t\n").await?;
+    assert!(world.rows("SELECT i FROM t").await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_escape_in_text_is_an_error_and_text_without_is_read() -> TestResult {
+    let world = World::new().await?;
+    world.put("t/a.txt", "a,b\n\\N,c\n").await?;
+    let more = [("field.delim", ","), ("escape.delim", "\\"), ("skip.header.line.count", "0")];
+    world.table(LAZY, &[("x", "string"), ("y", "string")], &[], &more).await?;
+    assert_eq!(world.rows("SELECT x, y FROM t").await?, ["a,b", ",c"]);
+    world.put("t/b.txt", "a\\n,b\n").await?;
+    assert!(world.fails("SELECT x, y FROM t", "an escape in a text file").await);
+    Ok(())
+}
+
+#[tokio::test]
+async fn open_csv_has_quotes_and_no_null() -> TestResult {
+    let world = World::new().await?;
+    world.put("t/a.csv", "h1,h2,h3\n\"a, \"\"b\"\"\",,1\n\"c \\\" d\",\"e\",2\n").await?;
+    world.table(OPEN_CSV, &[("x", "string"), ("y", "string"), ("n", "int")], &[], &[("skip.header.line.count", "1")]).await?;
+    assert_eq!(world.rows("SELECT x, y, n FROM t").await?, ["a, \"b\",,1", "c \" d,e,2"]);
+    assert_eq!(world.rows("SELECT n FROM t WHERE y = ''").await?, ["1"]);
+    world.put("t/b.csv", "h1,h2,h3\n\"x\",\"y\",\"\"\n").await?;
+    assert!(world.fails("SELECT n FROM t", "Cannot cast").await);
+    Ok(())
+}
+
+#[tokio::test]
+async fn json_keys_are_matched_in_any_case() -> TestResult {
+    let world = World::new().await?;
+    world
+        .put("t/a.json", "{\"Id\": 1, \"tags\": [\"a\"], \"o\": {\"x\": 1}}\n{\"tags\": null, \"Id\": 2, \"unknown\": 1}\n")
+        .await?;
+    let columns = [("id", "int"), ("tags", "array<string>"), ("o", "struct<x:int,y:string>"), ("ts", "timestamp")];
+    world.table(JSON, &columns, &[], &[]).await?;
+    assert_eq!(world.rows("SELECT id, tags, o, ts FROM t ORDER BY id").await?, ["1,[a],{x: 1, y: },", "2,,,"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn other_formats_are_refused_by_name() -> TestResult {
+    let world = World::new().await?;
+    for (serde, name) in [
+        ("org.apache.hadoop.hive.ql.io.orc.OrcSerde", "ORC"),
+        ("org.apache.hadoop.hive.serde2.avro.AvroSerDe", "Avro"),
+        ("org.apache.hadoop.hive.serde2.RegexSerDe", "RegexSerDe"),
+        ("com.example.Other", "com.example.Other"),
+    ] {
+        let made = world.table(serde, &[("a", "int")], &[], &[]).await;
+        assert!(made.is_err_and(|error| error.to_string().contains(name)), "{serde}");
+        world.catalog.drop_table("d", "t").await?;
+    }
+    let more = [("skip.header.line.count", "2")];
+    assert!(world.table(OPEN_CSV, &[("a", "int")], &[], &more).await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn plans_arrive_whole_at_workers() -> TestResult {
+    let world = World::new().await?;
+    world.parquet("t/p=1/a.parquet", "SELECT 1 AS \"Id\", 'x' AS s").await?;
+    let table = world.table(PARQUET, &[("id", "bigint"), ("s", "string"), ("n", "double")], &[("p", "int")], &[]).await?;
+    world.add(&table, &["1"], "s3://bucket/t/p=1/").await?;
+    assert_eq!(world.shipped("SELECT id, s, n, p FROM t WHERE id > 0 AND p < 2").await?, 1);
+    world.catalog.drop_table("d", "t").await?;
+    world.store.delete(&Path::from("t/p=1/a.parquet")).await?;
+
+    world.put("t/a", "1\u{1}x\u{1}true\n\\N\u{1}\u{1}\\N\n").await?;
+    let columns = [("i", "int"), ("s", "string"), ("b", "boolean")];
+    world.table(LAZY, &columns, &[], &[]).await?;
+    assert_eq!(world.shipped("SELECT b, s, i FROM t WHERE s = ''").await?, 1);
+    world.catalog.drop_table("d", "t").await?;
+    world.store.delete(&Path::from("t/a")).await?;
+
+    world.put("t/a", "{\"I\": 1}\n{\"I\": 2}\n").await?;
+    world.table(JSON, &[("i", "int"), ("s", "string")], &[], &[]).await?;
+    assert_eq!(world.shipped("SELECT i, s FROM t WHERE i > 1").await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn subqueries_are_no_partition_filters() -> TestResult {
+    let world = World::new().await?;
+    world.parquet("t/1/f.parquet", "SELECT 1 AS a").await?;
+    world.parquet("t/2/f.parquet", "SELECT 2 AS a").await?;
+    let table = world.table(PARQUET, &[("a", "bigint")], &[("n", "int")], &[]).await?;
+    world.add(&table, &["1"], "s3://bucket/t/1/").await?;
+    world.add(&table, &["2"], "s3://bucket/t/2/").await?;
+    assert_eq!(world.rows("SELECT a FROM t WHERE n = (SELECT max(n) FROM t)").await?, ["2"]);
+    assert_eq!(world.rows("SELECT a FROM t WHERE n IN (SELECT n FROM t WHERE a = 1)").await?, ["1"]);
+    assert_eq!(world.rows("SELECT n, count(*) FROM t GROUP BY n ORDER BY n LIMIT 1").await?, ["1,1"]);
+    assert_eq!(world.rows("SELECT DISTINCT n FROM t ORDER BY n DESC").await?, ["2", "1"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn finer_timestamps_are_rounded_as_athena_rounds_them() -> TestResult {
+    let world = World::new().await?;
+    let times = "VALUES (1, '2024-01-01 00:00:00.123499'), (2, '2024-01-01 00:00:00.123500'), (3, '1969-12-31 23:59:59.999500'), \
+        (4, '1969-12-31 23:59:59.999499'), (5, '1969-12-31 23:59:59.998400'), (6, NULL), (7, '1970-01-01 00:00:00.000001')";
+    for unit in ["Microsecond", "Nanosecond"] {
+        let query = format!("SELECT column1 AS i, arrow_cast(column2, 'Timestamp({unit}, None)') AS ts FROM ({times})");
+        world.parquet("t/a.parquet", &query).await?;
+        world.table(PARQUET, &[("i", "bigint"), ("ts", "timestamp")], &[], &[]).await?;
+        let rows = world.rows("SELECT ts FROM t ORDER BY i").await?;
+        let expected = [
+            "2024-01-01T00:00:00.123",
+            "2024-01-01T00:00:00.124",
+            "1970-01-01T00:00:00",
+            "1969-12-31T23:59:59.999",
+            "1969-12-31T23:59:59.998",
+            "",
+            "1970-01-01T00:00:00",
+        ];
+        assert_eq!(rows, expected, "{unit}");
+        assert_eq!(world.rows("SELECT i FROM t WHERE ts = TIMESTAMP '2024-01-01 00:00:00.124'").await?, ["2"]);
+        world.catalog.drop_table("d", "t").await?;
+    }
+    world.store.delete(&Path::from("t/a.parquet")).await?;
+    world.put("t/a", "2024-01-01 00:00:00.1235\u{1}2024-01-31\n").await?;
+    world.table(LAZY, &[("ts", "timestamp"), ("d", "date")], &[], &[]).await?;
+    assert_eq!(world.rows("SELECT ts, d FROM t").await?, ["2024-01-01T00:00:00.124,2024-01-31"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn json_numbers_and_times_that_are_none_are_errors() -> TestResult {
+    let world = World::new().await?;
+    let good = "{\"i\": 9223372036854775807, \"ts\": \"2024-01-01 00:00:00.1235\", \"d\": \"2024-01-31\"}\n{\"i\": null}\n";
+    world.put("t/a.json", good).await?;
+    world.table(JSON, &[("i", "bigint"), ("ts", "timestamp"), ("d", "date")], &[], &[]).await?;
+    assert_eq!(world.rows("SELECT i, ts, d FROM t").await?, ["9223372036854775807,2024-01-01T00:00:00.124,2024-01-31", ",,"]);
+    assert_eq!(world.shipped("SELECT i, ts FROM t").await?, 2);
+    for bad in ["{\"i\": 1.5}", "{\"ts\": 1700000000}", "{\"d\": 19000}"] {
+        world.put("t/b.json", bad).await?;
+        assert!(world.rows("SELECT i, ts, d FROM t").await.is_err(), "{bad}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn folders_on_disk_are_read_with_names_as_they_are() -> TestResult {
+    let world = World::new().await?;
+    let folder = tempfile::tempdir()?;
+    for (partition, value) in [("p=a%3Ab", 1), ("p=c d", 2)] {
+        let place = folder.path().join(partition);
+        std::fs::create_dir_all(&place)?;
+        std::fs::write(place.join("part 0"), format!("{value}\n"))?;
+        std::fs::write(place.join("_SUCCESS"), "x\n")?;
+    }
+    let table = world.table(LAZY, &[("a", "int")], &[("p", "string")], &[]).await?;
+    let base = format!("file://{}", folder.path().display());
+    world.add(&table, &["a:b"], &format!("{base}/p=a%3Ab/")).await?;
+    world.add(&table, &["c d"], &format!("{base}/p=c d/")).await?;
+    world.add(&table, &["gone"], &format!("{base}/p=gone/")).await?;
+    world.put("t/other", "3\n").await?;
+    world.add(&table, &["other"], "s3://bucket/t/").await?;
+    assert_eq!(world.rows("SELECT a, p FROM t ORDER BY a").await?, ["1,a:b", "2,c d", "3,other"]);
+    assert_eq!(world.rows("SELECT a FROM t WHERE p = 'a:b'").await?, ["1"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn values_that_do_not_fit_the_declared_type_are_errors() -> TestResult {
+    let world = World::new().await?;
+    world.parquet("t/a.parquet", "SELECT 3000000000 AS i, X'ff' AS s, CAST(1.5 AS DECIMAL(5,1)) AS d").await?;
+    world.table(PARQUET, &[("i", "int"), ("s", "string"), ("d", "decimal(10,2)")], &[], &[]).await?;
+    assert_eq!(world.rows("SELECT d FROM t").await?, ["1.50"]);
+    assert!(world.rows("SELECT i FROM t").await.is_err());
+    assert!(world.rows("SELECT d FROM t WHERE i < 5").await?.is_empty());
+    assert!(world.rows("SELECT s FROM t").await.is_err());
+    world.parquet("t/a.parquet", "SELECT X'c3bc' AS s").await?;
+    world.parquet("t/b.parquet", "SELECT 'x' AS s").await?;
+    assert_eq!(world.rows("SELECT s FROM t ORDER BY s").await?, ["x", "ü"]);
+    assert_eq!(world.rows("SELECT s FROM t WHERE s = 'ü'").await?, ["ü"]);
+    world.parquet("t/a.parquet", "SELECT make_array(X'ff') AS l").await?;
+    world.catalog.drop_table("d", "t").await?;
+    world.table(PARQUET, &[("l", "array<string>")], &[], &[]).await?;
+    assert!(world.fails("SELECT l FROM t", "HIVE_BAD_DATA").await);
+    Ok(())
+}
