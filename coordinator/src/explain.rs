@@ -3,13 +3,14 @@
 use crate::dispatch::StageMetrics;
 use crate::graph::{ExchangeKind, Input, StageGraph};
 use crate::plan::Planned;
-use crate::query::text_stream;
 use crate::receipt::Receipt;
+use crate::streams::text_stream;
 use crate::subquery::map_subqueries;
 use crate::verify::file_scan;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::exec_err;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, displayable};
 use datafusion_distributed::{DistributedLeafExec, NetworkBoundaryExt};
@@ -17,6 +18,8 @@ use engine::Result;
 use engine::cost::{LambdaUse, MB_PER_VCPU, PriceTable, S3Use};
 use engine::settings::Settings;
 use engine::task::OperatorMetrics;
+use sql::statement::{ExplainFormat, ExplainOptions, ExplainType};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +44,43 @@ pub(crate) fn without_subqueries(logical: LogicalPlan) -> Result<(LogicalPlan, b
 fn opaque(number: usize, kind: DataType) -> ScalarUDF {
     let never = |_: &[ColumnarValue]| exec_err!("a subquery of EXPLAIN is not run");
     create_udf(&format!("scalar_subquery_{number}"), vec![], kind, Volatility::Volatile, Arc::new(never))
+}
+
+/// What can be said of `logical` before it is planned for its place; none for the usual `EXPLAIN`.
+///
+/// # Errors
+/// What is wrong with the query, for `TYPE VALIDATE`.
+pub(crate) fn logical(
+    logical: &LogicalPlan,
+    session: &SessionState,
+    options: ExplainOptions,
+) -> Result<Option<SendableRecordBatchStream>> {
+    let text = match (options.of, options.format) {
+        (ExplainType::Distributed, ExplainFormat::Text) => return Ok(None),
+        (ExplainType::Validate, _) => {
+            session.optimize(logical)?;
+            return text_stream("Valid", vec!["true".into()]).map(Some);
+        }
+        (ExplainType::Io, _) => io(logical)?,
+        (_, ExplainFormat::Json) => session.optimize(logical)?.display_pg_json().to_string(),
+        (_, ExplainFormat::Graphviz) => session.optimize(logical)?.display_graphviz().to_string(),
+        (ExplainType::Logical, ExplainFormat::Text) => session.optimize(logical)?.display_indent().to_string(),
+    };
+    text_stream(COLUMN, text.lines().map(str::to_string).collect()).map(Some)
+}
+
+/// The tables that `logical` reads, as JSON.
+fn io(logical: &LogicalPlan) -> Result<String> {
+    let mut tables = BTreeSet::new();
+    logical.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            tables.insert(scan.table_name.to_string());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let tables: Vec<_> = tables.into_iter().map(|table| serde_json::json!({ "table": table })).collect();
+    let shown = serde_json::json!({ "inputTableColumnInfos": tables });
+    serde_json::to_string_pretty(&shown).map_err(|e| engine::Error::internal(e.to_string()))
 }
 
 /// The plan with estimates, before anything runs.

@@ -5,6 +5,7 @@ use crate::lambda::{LambdaClient, LambdaInvoker, Target};
 use crate::query::Coordinator;
 use crate::record::parse_query_id;
 use crate::service::{Background, Invocation, Service, ServiceConfig};
+use crate::workspace::{CatalogSource, Workspace};
 use crate::{STACK_BYTES, trace_parent};
 use async_trait::async_trait;
 use axum::Router;
@@ -15,7 +16,7 @@ use engine::function::{Variable, list, number, required, settings, vcpus};
 use engine::ids::QueryId;
 use engine::session::SharedRuntime;
 use engine::settings::Settings;
-use engine::storage::Storage;
+use engine::storage::{DataLocations, Storage};
 use engine::task::Invoker;
 use engine::{Error, Result};
 use lambda_http::aws_lambda_events::apigw::ApiGatewayRequestAuthorizer;
@@ -75,6 +76,7 @@ impl Function {
         let storage = Storage::new(&settings)?;
         let region = settings.s3.region.clone().unwrap_or_else(|| "us-east-1".into());
         let endpoint = variable("OWLET_LAMBDA_ENDPOINT").or_else(|| variable("AWS_ENDPOINT_URL_LAMBDA"));
+        let workspace = workspace(variable, &settings, &storage)?;
         let client = Arc::new(LambdaClient::new(endpoint.as_deref(), &region, storage.aws_credentials()?)?);
         let invoker = worker_invoker(variable, &settings, &client)?;
         let own_name = required(variable, "AWS_LAMBDA_FUNCTION_NAME")?;
@@ -90,7 +92,7 @@ impl Function {
         let coordinator = Arc::new(Coordinator::new(settings, storage, shared, invoker)?);
         // A function runs one request at a time.
         let config = ServiceConfig { state_url, max_running: 1, max_queued: 0 };
-        let service = Service::new(coordinator, Arc::new(tables(variable)?), &config, background)?;
+        let service = Service::new(coordinator, workspace, &config, background)?;
         let init = Mutex::new(process_age());
         Ok(Self { router: router(Arc::clone(&service)), service, init, _compute: compute })
     }
@@ -184,6 +186,15 @@ fn worker_invoker(variable: Variable<'_>, settings: &Settings, client: &Arc<Lamb
     let target = Target::new(&required(variable, "OWLET_WORKER_FUNCTION")?, &qualifier)?;
     let limit = Duration::from_millis(settings.attempt_timeout_ms);
     Ok(Some(Arc::new(LambdaInvoker::new(Arc::clone(client), target, settings.workers, limit))))
+}
+
+/// Tables, catalog and places that the environment names.
+fn workspace(variable: Variable<'_>, settings: &Settings, storage: &Storage) -> Result<Workspace> {
+    let catalog = variable("OWLET_CATALOG").map(|location| CatalogSource::at(&location, storage)).transpose()?;
+    let places = settings.data_locations.iter().flatten().chain(&settings.write_locations);
+    let locations = DataLocations::new(&places.cloned().collect::<Vec<_>>())?;
+    let warehouse = variable("OWLET_WAREHOUSE");
+    Ok(Workspace { catalog, warehouse, locations: Some(Arc::new(locations)), ..Workspace::of(tables(variable)?) })
 }
 
 fn tables(variable: Variable<'_>) -> Result<Tables> {

@@ -13,6 +13,7 @@ use datafusion_distributed::{DistributedExec, DistributedExt, SessionStateBuilde
 use engine::session::{session_config, session_options, session_state};
 use engine::settings::Settings;
 use engine::task::SessionOption;
+use engine::write::WriteAccess;
 use engine::{Error, Result};
 use std::sync::Arc;
 use url::Url;
@@ -43,13 +44,20 @@ const DISTRIBUTED_OPTIONS: [(&str, &str); 2] =
     [("distributed.children_isolator_unions", "false"), ("distributed.collect_metrics", "false")];
 
 impl Planner {
-    pub(crate) fn new(settings: &Settings, runtime: &Arc<RuntimeEnv>) -> Result<Self> {
-        let local_config = session_config(&session_options(settings, settings.local_partition_count()))?;
-        let local = session_state(local_config, Arc::clone(runtime)).build();
+    pub(crate) fn new(settings: &Settings, runtime: &Arc<RuntimeEnv>, writes: &Arc<WriteAccess>) -> Result<Self> {
+        let local_config = session_config(&planning_options(session_options(settings, settings.local_partition_count())))?;
+        let local_config = local_config.with_extension(Arc::clone(writes));
+        let mut local = sql::session(session_state(local_config, Arc::clone(runtime))).build();
+        // now() is one moment in the whole query.
+        local.mark_start_execution();
         let sizing = ScanSizing::new(settings, Arc::clone(runtime));
         let task_options = session_options(settings, settings.worker_partitions);
         let distributed =
-            (settings.workers > 0).then(|| distributed_state(settings, &task_options, runtime, &sizing)).transpose()?;
+            (settings.workers > 0).then(|| distributed_state(settings, &task_options, runtime, &sizing, writes)).transpose()?;
+        let distributed = distributed.map(|mut state| {
+            state.execution_props_mut().query_execution_start_time = local.execution_props().query_execution_start_time;
+            state
+        });
         Ok(Self { local, distributed, task_options, sizing })
     }
 
@@ -79,11 +87,18 @@ impl Planner {
     }
 }
 
+/// `options` behind those that Athena's meaning of a text needs.
+fn planning_options(options: Vec<SessionOption>) -> Vec<SessionOption> {
+    let athena = sql::SESSION_OPTIONS.map(|(key, value)| SessionOption { key: key.into(), value: value.into() });
+    athena.into_iter().chain(options).collect()
+}
+
 fn distributed_state(
     settings: &Settings,
     task_options: &[SessionOption],
     runtime: &Arc<RuntimeEnv>,
     sizing: &ScanSizing,
+    writes: &Arc<WriteAccess>,
 ) -> Result<SessionState> {
     let fixed = DISTRIBUTED_OPTIONS.map(|(key, value)| SessionOption { key: key.into(), value: value.into() });
     let limit = SessionOption { key: "distributed.max_tasks_per_stage".into(), value: settings.task_limit().to_string() };
@@ -91,11 +106,13 @@ fn distributed_state(
     let cut_from = settings.split_bytes.min(10 << 20);
     let cut = SessionOption { key: "datafusion.optimizer.repartition_file_min_size".into(), value: cut_from.to_string() };
     let options: Vec<SessionOption> = fixed.into_iter().chain([limit, cut]).chain(task_options.iter().cloned()).collect();
-    let config = session_config(&options)?
+    let config = session_config(&planning_options(options))?
+        .with_extension(Arc::clone(writes))
         .with_distributed_worker_resolver(AnyWorker)
         .with_distributed_desired_task_count_handler(sizing.clone())
         .with_distributed_scale_up_leaf_node_handler(sizing.clone());
-    let builder = session_state(config, Arc::clone(runtime)).with_physical_optimizer_rule(Arc::new(LimitedBuildSide));
+    let builder =
+        sql::session(session_state(config, Arc::clone(runtime))).with_physical_optimizer_rule(Arc::new(LimitedBuildSide));
     Ok(builder.with_distributed_planner().build())
 }
 

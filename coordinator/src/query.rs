@@ -1,23 +1,23 @@
 //! The path of a query, from statement to rows: parse, bind, plan, run stages, run the head.
 
+use crate::control::QueryControl;
 use crate::deep_stack::on_deep_stack;
 use crate::dispatch::{Completed, Dispatch, StageMetrics, read_inputs, run_stages};
 use crate::explain;
 use crate::graph::StageGraph;
 use crate::plan::{Planned, Planner};
-use crate::progress::Progress;
 use crate::receipt::{Receipt, Usage, over_scan_limit};
 use crate::rows::{Budget, Rows, cancelled, too_long};
+use crate::statement::{self, Shown};
+use crate::streams::{execute_on, labelled};
 use crate::subquery::{SubqueryValues, next_subquery, scalar_value};
-use datafusion::arrow::array::RecordBatch;
+use crate::workspace::{CatalogTables, Workspace};
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::ExecutionPlan;
 use engine::clock::{Stopwatch, sleep, time_ordered_uuid};
-use engine::cost::NanoDollars;
 use engine::exchange::{Exchange, ExchangeReader};
 use engine::ids::QueryId;
 use engine::memory::PeakPool;
@@ -25,22 +25,18 @@ use engine::metrics::operator_metrics;
 use engine::panic::caught;
 use engine::session::{SharedRuntime, memory_pool, with_exchange};
 use engine::settings::Settings;
-use engine::storage::{Meter, Pins, Storage};
+use engine::storage::{Meter, PendingWrites, Pins, Storage, StoreRegistry};
 use engine::task::{Invoker, RunningAttempts};
+use engine::write::WriteAccess;
 use engine::{Error, Result};
-use futures::StreamExt;
-use sql::statement::StatementKind;
-use sql::{Limits, Statement, Tables};
+use sql::statement::ExplainOptions;
+use sql::{Bound, Limits, Scope, Statement, StatementKind, TableResolver, with_parameters};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 /// Longest wait for attempts that were given up: workers look for the cancel marker twice a second.
-const SETTLE_TIME: Duration = Duration::from_secs(5);
-/// Batches that a plan may be ahead of their reader.
-const ROWS_AHEAD: usize = 4;
+pub(crate) const SETTLE_TIME: Duration = Duration::from_secs(5);
 
 /// Runs queries with one set of settings.
 #[derive(Debug)]
@@ -49,71 +45,6 @@ pub struct Coordinator {
     storage: Arc<Storage>,
     shared: SharedRuntime,
     invoker: Option<Arc<dyn Invoker>>,
-}
-
-/// How the caller follows and stops a query.
-#[derive(Clone, Debug)]
-pub struct QueryControl {
-    /// Cancelling it cancels the query.
-    pub cancel: CancellationToken,
-    /// Where snapshots of its progress go.
-    pub progress: Arc<watch::Sender<Progress>>,
-    /// The query's id; each run gets one of its own when absent.
-    pub id: Option<QueryId>,
-    /// What this query may use, where that is less than the settings say.
-    pub limits: QueryLimits,
-    /// W3C `traceparent` that the query belongs to, or empty.
-    pub trace_parent: String,
-    /// What a query used that failed before its rows could be read.
-    pub failed: Arc<watch::Sender<Option<Box<Receipt>>>>,
-}
-
-/// Limits of one query.
-#[derive(Clone, Copy, PartialEq, Default, Debug)]
-pub struct QueryLimits {
-    /// Longest run.
-    pub timeout: Option<Duration>,
-    /// Most bytes of table data.
-    pub max_scan_bytes: Option<u64>,
-    /// Highest price.
-    pub max_cost: Option<NanoDollars>,
-}
-
-impl QueryLimits {
-    /// `settings` with these limits where they are lower.
-    fn apply(&self, settings: &Arc<Settings>) -> Arc<Settings> {
-        if *self == Self::default() {
-            return Arc::clone(settings);
-        }
-        let lower = |set: Option<u64>, own: Option<u64>| set.into_iter().chain(own).min();
-        let timeout_ms = self.timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-        Arc::new(Settings {
-            query_timeout_ms: timeout_ms.unwrap_or(u64::MAX).min(settings.query_timeout_ms),
-            max_scan_bytes: lower(settings.max_scan_bytes, self.max_scan_bytes),
-            max_cost_nano_usd: lower(settings.max_cost_nano_usd, self.max_cost.map(|cost| cost.0)),
-            ..settings.as_ref().clone()
-        })
-    }
-}
-
-impl QueryControl {
-    /// A control that nobody has touched.
-    pub fn new() -> Self {
-        Self {
-            cancel: CancellationToken::new(),
-            progress: Arc::new(watch::Sender::new(Progress::default())),
-            id: None,
-            limits: QueryLimits::default(),
-            trace_parent: String::new(),
-            failed: Arc::new(watch::Sender::new(None)),
-        }
-    }
-}
-
-impl Default for QueryControl {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Coordinator {
@@ -148,20 +79,31 @@ impl Coordinator {
     /// # Errors
     /// As [`sql::parse`].
     pub async fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
-        let (text, limits) = (sql.to_string(), Limits::from(self.settings.as_ref()));
+        let (text, limits) = (sql.to_string(), self.limits());
         on_deep_stack(async move { sql::parse(&text, limits) }).await
+    }
+
+    /// What texts may measure.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits::from(self.settings.as_ref())
     }
 
     /// Runs `statement` until its rows can be read. [`QueryRun::finish`] must follow, however the rows end.
     ///
     /// # Errors
     /// What is wrong with the query or went wrong in its stages; nothing is left in the exchange then.
-    pub async fn run(&self, tables: &Tables, statement: &Statement, control: &QueryControl) -> Result<QueryRun> {
+    pub async fn run(&self, workspace: &Workspace, statement: &Statement, control: &QueryControl) -> Result<QueryRun> {
+        let statement = statement::executed(workspace, statement, self.limits()).await?;
+        // Places that nobody has filled are told before anything runs.
+        let statement = on_deep_stack(async move { with_parameters(statement, &[]) }).await?;
+        if statement::is_write(&statement.kind) {
+            return Box::pin(self.run_write(workspace, &statement, control)).await;
+        }
         let mut run = self.start(control)?;
-        match caught("the query", run.open(tables.clone(), statement.clone())).await {
+        match Box::pin(caught("the query", run.open(workspace.clone(), statement))).await {
             Ok(stream) => {
                 let rows = run.rows(stream);
-                Ok(QueryRun { rows, query: run })
+                Ok(QueryRun { rows, end: End::Query(Box::new(run)) })
             }
             Err(error) => {
                 let cleaned = run.clean_up().await;
@@ -171,7 +113,7 @@ impl Coordinator {
         }
     }
 
-    fn start(&self, control: &QueryControl) -> Result<Query> {
+    pub(crate) fn start(&self, control: &QueryControl) -> Result<Query> {
         let id = control.id.unwrap_or_else(|| QueryId(time_ordered_uuid()));
         let settings = control.limits.apply(&self.settings);
         let limit = Duration::from_millis(settings.query_timeout_ms);
@@ -186,11 +128,16 @@ impl Coordinator {
             }
             _ => None,
         };
+        // What is written is counted with the exchange: it is not scanned.
+        let registry = self.storage.registry(Arc::clone(&exchange_meter), Pins::default(), limit);
+        let writes = Arc::new(WriteAccess::new(Arc::clone(&registry), "head", PendingWrites::default()));
         Ok(Query {
             id,
             settings,
             invoker: self.invoker.clone(),
-            planner: Arc::new(Planner::new(&self.settings, &runtime)?),
+            planner: Arc::new(Planner::new(&self.settings, &runtime, &writes)?),
+            writes,
+            registry,
             compute: self.shared.compute(),
             runtime,
             exchange,
@@ -213,28 +160,52 @@ impl Coordinator {
 pub struct QueryRun {
     /// Its rows.
     pub rows: Rows,
-    query: Query,
+    end: End,
+}
+
+/// What remains to be done when the rows have been read.
+#[derive(Debug)]
+enum End {
+    /// To clean up behind the query.
+    Query(Box<Query>),
+    /// Nothing: it ended before its rows were given.
+    Done(Box<Receipt>),
 }
 
 impl QueryRun {
+    /// What a statement gives that has ended.
+    pub(crate) fn ended(stream: SendableRecordBatchStream, control: &QueryControl, receipt: Receipt) -> Self {
+        let rows = Rows::new(stream, control.cancel.clone(), Stopwatch::start(), Duration::MAX);
+        Self { rows, end: End::Done(Box::new(receipt)) }
+    }
+
     /// Removes what the query left in the exchange and says what it used.
     ///
     /// # Errors
     /// When the exchange cannot be cleaned.
     pub async fn finish(self) -> Result<Receipt> {
-        let Self { rows, mut query } = self;
+        let Self { rows, end } = self;
         let count = rows.count();
         drop(rows);
-        query.clean_up().await?;
-        Ok(query.receipt(count))
+        match end {
+            End::Query(mut query) => {
+                query.clean_up().await?;
+                Ok(query.receipt(count))
+            }
+            End::Done(receipt) => Ok(*receipt),
+        }
     }
 }
 
-struct Query {
+/// One run of a statement.
+pub(crate) struct Query {
     id: QueryId,
     settings: Arc<Settings>,
     invoker: Option<Arc<dyn Invoker>>,
     planner: Arc<Planner>,
+    writes: Arc<WriteAccess>,
+    /// Stores of everything but table data.
+    registry: Arc<StoreRegistry>,
     compute: Handle,
     runtime: Arc<RuntimeEnv>,
     exchange: Option<Exchange>,
@@ -258,36 +229,93 @@ impl std::fmt::Debug for Query {
 }
 
 /// A plan whose stages are done: its head, and what `EXPLAIN ANALYZE` wants to know of the stages.
-struct Opened {
-    stream: SendableRecordBatchStream,
+pub(crate) struct Opened {
+    pub(crate) stream: SendableRecordBatchStream,
     head: Arc<dyn ExecutionPlan>,
     graph: Option<Box<StageGraph>>,
     metrics: StageMetrics,
 }
 
 impl Query {
-    async fn open(&mut self, tables: Tables, statement: Statement) -> Result<SendableRecordBatchStream> {
-        let kind = statement.kind;
-        let logical = self.bind(tables, statement).await?;
-        match kind {
-            StatementKind::Rows => Ok(self.execute(logical, false).await?.stream),
-            StatementKind::Explain => {
-                let (logical, has_subqueries) = explain::without_subqueries(logical)?;
-                // An opaque value has no meaning for a worker; the values that replace subqueries in a run do.
-                let planned = self.plan(logical, !has_subqueries).await?;
-                let scan_bytes = match &planned {
-                    Planned::Local { plan, .. } => self.planner.sizing.measure(plan).await?,
-                    Planned::Stages(_) => self.planner.sizing.planned_bytes(),
-                };
-                explain::estimate(&planned, &self.settings, scan_bytes)
+    async fn open(&mut self, workspace: Workspace, statement: Statement) -> Result<SendableRecordBatchStream> {
+        match &statement.kind {
+            StatementKind::Rows if statement.is_query() => {
+                let bound = self.bind(&workspace, &statement).await?;
+                let stream = self.execute(bound.plan, false).await?.stream;
+                Ok(labelled(stream, &bound.columns))
             }
-            StatementKind::ExplainAnalyze => self.explain_analyze(logical).await,
+            StatementKind::Explain(options) => {
+                let options = *options;
+                let bound = self.bind(&workspace, &statement).await?;
+                self.explain(bound.plan, options).await
+            }
+            StatementKind::ExplainAnalyze { .. } => {
+                let bound = self.bind(&workspace, &statement).await?;
+                self.explain_analyze(bound.plan).await
+            }
+            _ => match statement::answer(self, &workspace, &statement).await? {
+                Shown::Stream(stream) => Ok(stream),
+                Shown::Plan(bound) => {
+                    let stream = self.execute(bound.plan, false).await?.stream;
+                    Ok(labelled(stream, &bound.columns))
+                }
+            },
         }
     }
 
-    async fn bind(&self, tables: Tables, statement: Statement) -> Result<LogicalPlan> {
+    async fn explain(&mut self, logical: LogicalPlan, options: ExplainOptions) -> Result<SendableRecordBatchStream> {
+        if let Some(stream) = explain::logical(&logical, &self.planner.local, options)? {
+            return Ok(stream);
+        }
+        let (logical, has_subqueries) = explain::without_subqueries(logical)?;
+        // An opaque value has no meaning for a worker; the values that replace subqueries in a run do.
+        let planned = self.plan(logical, !has_subqueries).await?;
+        let scan_bytes = match &planned {
+            Planned::Local { plan, .. } => self.planner.sizing.measure(plan).await?,
+            Planned::Stages(_) => self.planner.sizing.planned_bytes(),
+        };
+        explain::estimate(&planned, &self.settings, scan_bytes)
+    }
+
+    pub(crate) fn id(&self) -> QueryId {
+        self.id
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What the query may write to.
+    pub(crate) fn writes(&self) -> &WriteAccess {
+        &self.writes
+    }
+
+    /// Stores of everything but table data; requests are counted with the exchange.
+    pub(crate) fn registry(&self) -> &Arc<StoreRegistry> {
+        &self.registry
+    }
+
+    /// The session that plans what runs in this process.
+    pub(crate) fn session(&self) -> &SessionState {
+        &self.planner.local
+    }
+
+    /// The plan of the query of `statement`.
+    pub(crate) async fn bind(&self, workspace: &Workspace, statement: &Statement) -> Result<Bound> {
         let context = SessionContext::new_with_state(self.planner.local.clone());
-        let bound = on_deep_stack(async move { sql::bind(&context, &tables, &statement).await });
+        let limits = Limits::from(self.settings.as_ref());
+        let catalog = workspace.open_catalog(&self.registry)?;
+        let (workspace, statement) = (workspace.clone(), statement.clone());
+        let bound = on_deep_stack(async move {
+            let resolver = catalog.map(CatalogTables::new);
+            let scope = Scope {
+                database: workspace.database.clone(),
+                user: workspace.user.clone(),
+                resolver: resolver.as_ref().map(|resolver| resolver as &dyn TableResolver),
+                ..Scope::of(&workspace.tables, limits)
+            };
+            sql::bind(&context, &scope, &statement).await
+        });
         tokio::select! {
             bound = bound => bound,
             () = self.control.cancel.cancelled() => Err(cancelled()),
@@ -311,7 +339,7 @@ impl Query {
         sleep(Duration::from_millis(self.settings.query_timeout_ms).saturating_sub(self.watch.elapsed())).await;
     }
 
-    fn rows(&self, stream: SendableRecordBatchStream) -> Rows {
+    pub(crate) fn rows(&self, stream: SendableRecordBatchStream) -> Rows {
         let limit = Duration::from_millis(self.settings.query_timeout_ms);
         let rows = Rows::new(stream, self.control.cancel.clone(), self.watch, limit);
         if self.settings.max_scan_bytes.is_none() && self.settings.max_cost_nano_usd.is_none() {
@@ -334,7 +362,7 @@ impl Query {
     }
 
     /// Runs `logical` up to its head.
-    async fn execute(&mut self, logical: LogicalPlan, collect_metrics: bool) -> Result<Opened> {
+    pub(crate) async fn execute(&mut self, logical: LogicalPlan, collect_metrics: bool) -> Result<Opened> {
         let logical = match self.planner.distributed {
             Some(_) => Box::pin(self.resolve_subqueries(logical)).await?,
             None => logical,
@@ -414,7 +442,7 @@ impl Query {
     }
 
     /// Stops attempts that still run, counts what they used, and empties the query's folder of the exchange.
-    async fn clean_up(&mut self) -> Result<()> {
+    pub(crate) async fn clean_up(&mut self) -> Result<()> {
         let Some(exchange) = self.exchange.clone() else { return Ok(()) };
         if self.running.count() > 0 {
             self.sweep = true;
@@ -436,7 +464,7 @@ impl Query {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn receipt(&self, rows: u64) -> Receipt {
+    pub(crate) fn receipt(&self, rows: u64) -> Receipt {
         let usage = self.lock_usage();
         let (source, exchange) = (self.source_meter.counts(), self.exchange_meter.counts());
         Receipt {
@@ -447,33 +475,4 @@ impl Query {
             ..usage.receipt(&self.settings, &source, &exchange, self.watch.elapsed())
         }
     }
-}
-
-/// Executes `plan` on the threads of `compute`; the rows come through a short channel, so that whoever reads them can
-/// stop at any time, whatever the plan's operators do.
-fn execute_on(compute: &Handle, plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-    let mut rows = RecordBatchReceiverStreamBuilder::new(plan.schema(), ROWS_AHEAD);
-    let sender = rows.tx();
-    rows.spawn_on(
-        async move {
-            let mut stream = execute_stream(plan, context)?;
-            while let Some(batch) = stream.next().await {
-                if sender.send(batch).await.is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        },
-        compute,
-    );
-    rows.build()
-}
-
-/// Rows of text as a stream of one batch.
-pub(crate) fn text_stream(column: &str, lines: Vec<String>) -> Result<SendableRecordBatchStream> {
-    use datafusion::arrow::array::{ArrayRef, StringArray};
-    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-    let values: ArrayRef = Arc::new(StringArray::from(lines));
-    let batch = RecordBatch::try_from_iter([(column, values)]).map_err(|e| Error::internal(e.to_string()))?;
-    Ok(Box::pin(RecordBatchStreamAdapter::new(batch.schema(), futures::stream::iter([Ok(batch)]))))
 }

@@ -73,6 +73,10 @@ pub struct Receipt {
     pub local_reason: Option<String>,
     /// Rows given to the caller.
     pub rows: u64,
+    /// Files that a write made visible.
+    pub written_files: u64,
+    /// Their size in bytes; the rows of a write count as given to the caller.
+    pub written_bytes: u64,
     /// Time from submission to planned, in milliseconds.
     pub planning_ms: u64,
     /// Time from submission to the last row, in milliseconds.

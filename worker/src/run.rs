@@ -12,10 +12,11 @@ use engine::metrics::operator_metrics;
 use engine::panic::caught;
 use engine::session::{SharedRuntime, memory_pool, session_config, session_state, with_exchange};
 use engine::settings::Settings;
-use engine::storage::{Meter, Pins, Storage};
+use engine::storage::{Meter, PendingWrites, Pins, Storage};
 use engine::task::{
     Output, PROTOCOL_VERSION, ResourceUse, Running, TaskError, TaskOutcome, TaskRequest, TaskResult, decode_plan,
 };
+use engine::write::WriteAccess;
 use engine::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -25,6 +26,8 @@ use uuid::Uuid;
 
 /// An attempt that ends within this time never looks for the cancel marker.
 const FIRST_CANCEL_POLL: Duration = Duration::from_millis(500);
+/// Longest wait for writes that a stopped plan has sent, below the time that a function keeps for its answer.
+const SETTLE_TIME: Duration = Duration::from_secs(1);
 
 /// What the attempts of one worker process share.
 #[derive(Clone, Debug)]
@@ -106,6 +109,8 @@ pub async fn run_task(worker: &Arc<Worker>, request: &[u8], invocation: Invocati
     (outcome.stage, outcome.task, outcome.attempt) = (request.stage, request.task, request.attempt);
     let attempt = Arc::new(Attempt::new(Arc::clone(worker), request, invocation));
     let result = attempt.watched().await;
+    // What a stopped plan has sent is awaited: after the answer this process may be frozen.
+    attempt.pending.settle(SETTLE_TIME).await;
     let mut resources = attempt.resources(watch);
     attempt.log_end(&resources, result.as_ref().err());
     match result {
@@ -140,6 +145,7 @@ struct Attempt {
     time_left: Duration,
     pool: Arc<PeakPool>,
     executed: OnceLock<Arc<dyn ExecutionPlan>>,
+    pending: PendingWrites,
 }
 
 impl Attempt {
@@ -153,6 +159,7 @@ impl Attempt {
             id: AttemptId { task, attempt: request.attempt },
             worker,
             request,
+            pending: PendingWrites::new(invocation.running.clone()),
             invocation,
             query,
             source_meter: Meter::new(),
@@ -238,7 +245,15 @@ impl Attempt {
         let reader = ExchangeReader::new(request.inputs.clone(), exchange, self.worker.exchange_read_concurrency);
         let config = with_exchange(session_config(&request.session)?, reader, request.task as usize, request.task_count as usize);
         let runtime = self.worker.shared.runtime(registry, Arc::clone(&self.pool) as _);
+        let config = config.with_extension(Arc::new(self.writes()));
         Ok(session_state(config, runtime).build())
+    }
+
+    /// Where the plan may write: what this worker was told, whatever the request says. Counted with the exchange.
+    fn writes(&self) -> WriteAccess {
+        let registry = self.worker.storage.registry(Arc::clone(&self.exchange_meter), Pins::default(), self.time_left);
+        let AttemptId { task, attempt } = self.id;
+        WriteAccess::new(registry, format!("{}-{}-{attempt}", task.stage, task.index), self.pending.clone())
     }
 
     /// One line for each attempt.

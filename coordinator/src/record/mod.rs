@@ -22,7 +22,7 @@ mod faulty;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use hash::request_hash;
+pub(crate) use hash::{principal_key, request_hash};
 pub(crate) use list::{ListPage, ListRequest, MAX_LIST_LIMIT};
 pub(crate) use model::{NewQuery, QueryLimits, QueryRecord, QueryState, RecordError, RecordProgress, StageCount, StoredResult};
 pub(crate) use objects::StoreKind;

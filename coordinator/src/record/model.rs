@@ -152,6 +152,8 @@ pub(crate) struct NewQuery {
     pub client_token: Option<String>,
     /// The statement.
     pub sql: String,
+    /// Database of tables that are named without one, where the caller says one.
+    pub database: Option<String>,
     /// Values of `?`, in order.
     pub parameters: Vec<Value>,
     /// Whether it runs in an invocation of its own.
@@ -183,6 +185,9 @@ pub(crate) struct QueryRecord {
     pub client_token: Option<String>,
     /// The statement; at most [`MAX_SQL_BYTES`].
     pub sql: String,
+    /// Database of tables that are named without one, where the caller said one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
     /// Values of `?`, in order. Not shown by HTTP.
     #[serde(default)]
     pub parameters: Vec<Value>,
@@ -254,6 +259,7 @@ impl QueryRecord {
             work_group: query.work_group,
             client_token: query.client_token,
             sql: query.sql,
+            database: query.database,
             parameters: query.parameters,
             is_async: query.is_async,
             format: query.format,

@@ -35,6 +35,7 @@ fn id_at(time_ms: i64, number: u16) -> QueryId {
 
 pub(super) fn new_query(number: u16) -> NewQuery {
     NewQuery {
+        database: None,
         query_id: id_at(NOW_MS, number),
         principal: OWNER.to_owned(),
         work_group: "primary".to_owned(),

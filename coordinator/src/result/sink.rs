@@ -1,6 +1,6 @@
 //! Decides whether a result stays in memory or is stored, and where its pages begin.
 
-use super::upload::Upload;
+use super::upload::ResultUpload;
 use super::{Chunk, Encoder, MAX_PAGES, MAX_RESULT_BYTES, PAGE_BYTES, Page, StoredResult};
 use arrow::array::RecordBatch;
 use bytes::{Bytes, BytesMut};
@@ -70,7 +70,7 @@ struct Place {
 #[derive(Debug)]
 enum Body {
     Memory(Vec<Bytes>),
-    Storing(Box<Upload>),
+    Storing(Box<ResultUpload>),
 }
 
 impl ResultSink {
@@ -268,8 +268,8 @@ impl ResultSink {
 }
 
 impl Place {
-    fn upload(&self, encoder: &Encoder) -> Upload {
-        Upload::new(Arc::clone(&self.store), self.path.clone(), encoder.format().content_type())
+    fn upload(&self, encoder: &Encoder) -> ResultUpload {
+        ResultUpload::new(Arc::clone(&self.store), self.path.clone(), encoder.format().content_type())
     }
 }
 

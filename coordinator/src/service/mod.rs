@@ -14,8 +14,10 @@ pub use request::{QueryRequest, RequestLimits};
 
 use crate::query::Coordinator;
 use crate::record::{
-    Change, Claimed, Created, ListPage, ListRequest, NewQuery, QueryRecord, QueryState, StateStore, StoreKind, request_hash,
+    Change, Claimed, Created, ListPage, ListRequest, NewQuery, QueryRecord, QueryState, StateStore, StoreKind, principal_key,
+    request_hash,
 };
+use crate::workspace::Workspace;
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine::clock::{Stopwatch, now_ms, sleep, time_ordered_uuid};
@@ -24,7 +26,7 @@ use engine::storage::{Meter, Pins};
 use engine::{Error, ErrorKind, Result};
 use object_store::path::Path;
 use request::{Checked, parameter};
-use sql::{Statement, Tables, with_parameters};
+use sql::{PreparedStatements, Statement, StatementKind, with_parameters};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,6 +39,8 @@ use url::Url;
 const STATE_RETRY_TIME: Duration = Duration::from_secs(30);
 /// Time for the attempts of a lost query to see its cancel marker: they look twice a second.
 const STOP_TIME: Duration = Duration::from_millis(1_200);
+/// Folder of prepared statements below the state.
+const PREPARED_FOLDER: &str = "prepared";
 /// First and longest pause between looks at a query that a caller waits for.
 const WAIT_POLL: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(400));
 
@@ -94,11 +98,12 @@ impl Default for Invocation {
     }
 }
 
-/// Coordinator, tables and state.
+/// Coordinator, workspace and state.
 #[derive(Debug)]
 pub struct Service {
     coordinator: Arc<Coordinator>,
-    tables: Arc<Tables>,
+    workspace: Workspace,
+    prepared: PreparedStatements,
     state: StateStore,
     state_url: Url,
     base: Path,
@@ -126,7 +131,7 @@ impl Service {
     /// When the state URL is none, or its store cannot be used.
     pub fn new(
         coordinator: Arc<Coordinator>,
-        tables: Arc<Tables>,
+        workspace: Workspace,
         config: &ServiceConfig,
         background: Arc<dyn Background>,
     ) -> Result<Arc<Self>> {
@@ -135,10 +140,13 @@ impl Service {
         let base = Path::from_url_path(state_url.path()).map_err(|e| wrong(e.to_string()))?;
         let registry = coordinator.storage().registry(Meter::new(), Pins::default(), STATE_RETRY_TIME);
         let kind = if state_url.scheme() == "file" { StoreKind::OwnFolder } else { StoreKind::Shared };
-        let state = StateStore::new(registry.counted_store(&state_url)?, base.clone(), kind);
+        let store = registry.counted_store(&state_url)?;
+        let prepared = PreparedStatements::new(Arc::clone(&store), base.clone().join(PREPARED_FOLDER));
+        let state = StateStore::new(store, base.clone(), kind);
         Ok(Arc::new(Self {
             coordinator,
-            tables,
+            workspace,
+            prepared,
             state,
             state_url,
             base,
@@ -290,9 +298,23 @@ impl Service {
         Ok(outcome.record)
     }
 
+    /// What the query of `record` can name and change.
+    fn workspace_of(&self, record: &QueryRecord) -> Workspace {
+        let caller = principal_key(&record.principal);
+        Workspace {
+            database: record.database.clone().unwrap_or_else(|| self.workspace.database.clone()),
+            user: record.principal.clone(),
+            prepared: Some(self.prepared.of(&caller).of(&record.work_group)),
+            ..self.workspace.clone()
+        }
+    }
+
     async fn statement(&self, sql: &str, values: &[serde_json::Value]) -> Result<Statement> {
         let mut statements = self.coordinator.parse(sql).await?;
         match (statements.pop(), statements.len()) {
+            (Some(statement), 0) if matches!(statement.kind, StatementKind::Use { .. }) => Err(Error::invalid(
+                "sql: USE changes nothing for the requests that follow: name the database in the field 'database'",
+            )),
             (Some(statement), 0) => {
                 let values: Vec<_> = values.iter().enumerate().map(|(i, value)| parameter(i, value)).collect::<Result<_>>()?;
                 with_parameters(statement, &values)
@@ -309,6 +331,7 @@ impl Service {
             work_group: request.work_group,
             client_token: request.client_token,
             sql: request.sql,
+            database: request.database,
             parameters: request.values,
             is_async: request.is_async,
             format: request.format.name().to_string(),

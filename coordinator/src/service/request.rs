@@ -20,6 +20,9 @@ pub(crate) const MAX_WAIT_MS: u64 = 25_000;
 pub struct QueryRequest {
     /// One statement.
     pub sql: String,
+    /// Database of tables that are named without one.
+    #[serde(default)]
+    pub database: Option<String>,
     /// Values for its `?`: strings, numbers, booleans, null.
     #[serde(default)]
     pub parameters: Vec<Value>,
@@ -59,6 +62,7 @@ pub struct RequestLimits {
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) sql: String,
+    pub(crate) database: Option<String>,
     pub(crate) values: Vec<Value>,
     pub(crate) format: ResultFormat,
     pub(crate) is_async: bool,
@@ -73,6 +77,7 @@ impl QueryRequest {
     pub fn of(sql: String) -> Self {
         Self {
             sql,
+            database: None,
             parameters: Vec::new(),
             format: None,
             is_async: false,
@@ -106,6 +111,7 @@ impl QueryRequest {
         };
         label("client_token", self.client_token.as_ref())?;
         label("work_group", self.work_group.as_ref())?;
+        label("database", self.database.as_ref())?;
         let RequestLimits { timeout_ms, max_scan_bytes, max_cost_usd } = self.limits;
         if max_cost_usd.is_some_and(|cost| !(0.0..=1_000_000.0).contains(&cost)) {
             return Err(Error::invalid("limits.max_cost_usd: give an amount from 0 to 1,000,000"));
@@ -115,6 +121,7 @@ impl QueryRequest {
         }
         Ok(Checked {
             sql: self.sql,
+            database: self.database.map(|name| name.to_lowercase()),
             values: self.parameters,
             format,
             is_async: self.is_async,
@@ -131,7 +138,7 @@ impl Checked {
     pub(crate) fn identity(&self) -> Value {
         json!({
             "sql": self.sql, "parameters": self.values, "format": self.format.name(), "async": self.is_async,
-            "work_group": self.work_group, "limits": self.limits,
+            "work_group": self.work_group, "limits": self.limits, "database": self.database,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! One query of a service, from its RUNNING record to its final one.
 
 use super::{Invocation, Service, Submitted};
-use crate::query::{QueryControl, QueryLimits};
+use crate::control::{QueryControl, QueryLimits};
 use crate::receipt::Receipt;
 use crate::record::{self, Change, QueryRecord, QueryState, RecordError, RecordProgress, StageCount, StoredResult};
 use crate::result::{Encoder, Finished, ResultFormat, ResultSink, SinkLimits};
@@ -108,7 +108,7 @@ impl Service {
         let registry = self.coordinator.storage().registry(Arc::clone(&meter), Pins::default(), RESULT_RETRY_TIME);
         let store = registry.counted_store(&self.state_url)?;
         let (path, location) = self.result_place(record.query_id, format);
-        let mut run = self.coordinator.run(&self.tables, statement, control).await?;
+        let mut run = self.coordinator.run(&self.workspace_of(record), statement, control).await?;
         let written = async {
             let encoder = Encoder::new(format, &run.rows.schema(), &record.query_id.to_string())?;
             let mut sink = ResultSink::new(encoder, store, path, SinkLimits::default(), record.is_async);

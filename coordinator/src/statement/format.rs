@@ -1,0 +1,58 @@
+//! How rows are appended to a table that is there: the format of its files, as its catalog entry says it.
+
+use engine::write::{Compression, TextFormat, WriteFormat};
+use engine::{Error, Result};
+use sql::catalog::Table;
+
+/// The format of new files of `table`.
+///
+/// # Errors
+/// For one that is not written here.
+pub(super) fn of_table(table: &Table) -> Result<WriteFormat> {
+    let storage = table.storage_descriptor.as_ref();
+    let serde = storage.and_then(|storage| storage.serde_info.as_ref());
+    let library = serde.and_then(|serde| serde.serialization_library.as_deref()).unwrap_or_default().to_ascii_lowercase();
+    let property = |names: &[&str]| {
+        let own = serde.map(|serde| &serde.parameters);
+        names.iter().find_map(|name| table.parameters.get(*name).or_else(|| own.and_then(|own| own.get(*name))).cloned())
+    };
+    let refused = |why: &str| Err(Error::invalid(format!("NOT_SUPPORTED: INSERT INTO table {}: {why}", table.full_name())));
+    let compression = match property(&["write.compression", "parquet.compression", "compression"]) {
+        None => Compression::Gzip,
+        Some(name) => match name.to_uppercase().as_str() {
+            "GZIP" => Compression::Gzip,
+            "ZSTD" => Compression::Zstd,
+            "SNAPPY" => Compression::Snappy,
+            "LZ4" => Compression::Lz4,
+            "NONE" | "UNCOMPRESSED" => Compression::None,
+            other => return refused(&format!("compression {other} is not written here")),
+        },
+    };
+    if storage.is_some_and(|storage| !storage.bucket_columns.is_empty()) {
+        return refused("bucketed tables are not written here");
+    }
+    if library.contains("parquet") {
+        return Ok(WriteFormat::Parquet(compression));
+    }
+    if library.ends_with("jsonserde") {
+        return Ok(WriteFormat::Json(compression));
+    }
+    if !library.ends_with("lazysimpleserde") {
+        return refused("only Parquet, JSON and LazySimpleSerDe tables are written here");
+    }
+    if property(&["escape.delim"]).is_some() {
+        return refused("text with an escape character is not written here");
+    }
+    if property(&["skip.header.line.count"]).is_some_and(|count| count != "0") {
+        return refused("files with header lines are not written here: their first row would be skipped");
+    }
+    let delimiter = match property(&["field.delim", "serialization.format"]).as_deref() {
+        None | Some("1") => '\u{1}',
+        Some(text) => match (text.chars().next(), text.chars().count()) {
+            (Some(delimiter), 1) => delimiter,
+            _ => return refused("its field delimiter is not one character"),
+        },
+    };
+    let null = property(&["serialization.null.format"]).unwrap_or_else(|| TextFormat::default().null);
+    Ok(WriteFormat::Text(TextFormat { delimiter, header: false, null }, compression))
+}

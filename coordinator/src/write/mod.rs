@@ -1,0 +1,305 @@
+//! Results of queries as files of a table: all of them become visible, or none does.
+//!
+//! ```text
+//! bind ─► WriteNode ─► plan and stages as any query ─► one row for each file in staging
+//!                                                        │
+//!            journal (the write has happened) ◄──────────┘
+//!                 │
+//!                 ▼
+//!            files moved to their places ─► journal deleted ─► staging deleted
+//! ```
+//! What ends before the journal has changed nothing; what ends after it is carried on by the next [`Coordinator::recover_writes`].
+//! While the files are moved a reader can see some of them.
+
+mod staging;
+#[cfg(test)]
+mod tests;
+
+use self::staging::{ABANDONED_AFTER, Staging, recover};
+use crate::control::QueryControl;
+use crate::query::{Coordinator, Query, SETTLE_TIME};
+use crate::receipt::Receipt;
+use crate::rows::cancelled;
+use crate::workspace::Workspace;
+use async_trait::async_trait;
+use datafusion::logical_expr::LogicalPlan;
+use engine::panic::caught;
+use engine::write::{FileRow, WriteFolder, WriteNode, WriteSpec, below, parse_folder};
+use engine::{Error, ErrorKind, Result};
+use futures::StreamExt;
+use object_store::path::Path;
+use sql::Statement;
+use sql::statement::StatementKind;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Most files of one write: the journal names them all.
+const MAX_FILES: usize = 100_000;
+
+/// Files that a statement has written.
+#[derive(Clone, Debug)]
+pub struct WriteOutcome {
+    /// The files, in order of their places.
+    pub files: Vec<WrittenFile>,
+    /// Their rows.
+    pub rows: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// What it used.
+    pub receipt: Receipt,
+}
+
+impl WriteOutcome {
+    /// The files' URLs, one a line, as Athena's manifest of an UNLOAD, CTAS or INSERT has them.
+    pub fn manifest(&self) -> String {
+        self.files.iter().map(|file| format!("{}\n", file.url)).collect()
+    }
+}
+
+/// One of the files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WrittenFile {
+    /// Where it is.
+    pub url: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// Names and values of its partition columns; none for NULL.
+    pub partition_values: Vec<(String, Option<String>)>,
+}
+
+/// What [`Coordinator::recover_writes`] found of writes whose coordinators are gone.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RecoveredWrites {
+    /// Writes that had happened and are now whole.
+    pub completed: u64,
+    /// Writes that had not happened and of which nothing is left.
+    pub removed: u64,
+}
+
+/// Who is asked before the files of a write can be seen, while it can still fail without a trace.
+#[async_trait]
+pub(crate) trait Announce: Send + Sync {
+    /// `files` are about to become visible.
+    async fn files(&self, files: &[WrittenFile]) -> Result<()>;
+}
+
+/// Nobody is asked.
+struct Unannounced;
+
+#[async_trait]
+impl Announce for Unannounced {
+    async fn files(&self, _: &[WrittenFile]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether staging may be emptied after a write that failed.
+struct Failed {
+    error: Error,
+    keep_staging: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, keep_staging: false }
+    }
+}
+
+impl Coordinator {
+    /// Runs `statement`, which must be a query, and writes its rows as `spec` says.
+    ///
+    /// Dropping the future is as losing this process: the write has happened whole or not at all, and which of the two the next
+    /// [`Self::recover_writes`] makes visible.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AccessDenied`] outside the setting `write_locations`, before any request; what is wrong with the query or the
+    /// spec, before anything is written; what failed the query. Nothing is visible then and nothing is left, unless the message
+    /// says that the write has happened.
+    pub async fn write(
+        &self,
+        workspace: &Workspace,
+        statement: &Statement,
+        spec: &WriteSpec,
+        control: &QueryControl,
+    ) -> Result<WriteOutcome> {
+        let run = self.start(control)?;
+        // Asked before any request is made.
+        if let Err(error) = run.writes().folder(&spec.location) {
+            return Err(write_failed(&run, control, error));
+        }
+        if statement.kind != StatementKind::Rows {
+            return Err(Error::invalid("only the rows of a query can be written"));
+        }
+        match Box::pin(caught("the query", run.bind(workspace, statement))).await {
+            Ok(bound) => Ok(self.write_rows(run, bound.plan, spec, &Unannounced, control).await?.0),
+            Err(error) => Err(write_failed(&run, control, error)),
+        }
+    }
+
+    /// Writes the rows of `plan` as `spec` says, once `announced` has agreed to the files; gives back the run, for what else it
+    /// has to do.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) async fn write_rows(
+        &self,
+        mut run: Query,
+        plan: LogicalPlan,
+        spec: &WriteSpec,
+        announced: &dyn Announce,
+        control: &QueryControl,
+    ) -> Result<(WriteOutcome, Query)> {
+        let staging = match run.writes().folder(&spec.location) {
+            Ok(folder) => Staging::new(folder, run.id()),
+            Err(error) => return Err(write_failed(&run, control, error)),
+        };
+        let plan = match caught("the query", run.prepare(plan, spec, &staging)).await {
+            Ok(plan) => plan,
+            Err(error) => return Err(write_failed(&run, control, error)),
+        };
+        let written = match caught("the query", run.fill(plan, spec, &staging)).await {
+            Ok(files) => commit(&staging, files, announced, control).await,
+            Err(error) => Err(error.into()),
+        };
+        // Attempts that were given up may still write: they are waited for before staging is emptied.
+        let cleaned = run.clean_up().await;
+        run.writes().pending().settle(SETTLE_TIME).await;
+        match written {
+            Ok(files) => {
+                if let Err(error) = staging.sweep().await {
+                    tracing::warn!(query_id = %run.id(), %error, "staging was not emptied");
+                }
+                if let Err(error) = cleaned {
+                    tracing::warn!(query_id = %run.id(), %error, "the exchange was not emptied");
+                }
+                Ok((outcome(&run, &staging.folder, files)?, run))
+            }
+            Err(failed) => {
+                if !failed.keep_staging
+                    && let Err(error) = staging.sweep().await
+                {
+                    tracing::warn!(query_id = %run.id(), %error, "staging was not emptied");
+                }
+                Err(write_failed(&run, control, failed.error))
+            }
+        }
+    }
+
+    /// Carries on what writes to `location` left when their coordinators were lost: a write that has happened is made visible
+    /// whole, one that has not is removed once it is older than any query can be. Each write does this first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AccessDenied`] outside the setting `write_locations`, and as the store.
+    pub async fn recover_writes(&self, location: &str, control: &QueryControl) -> Result<RecoveredWrites> {
+        let run = self.start(control)?;
+        recover(&run.writes().folder(location)?, abandoned_after(&run)).await
+    }
+}
+
+impl Query {
+    /// The plan of the write, in a place that is fit for it.
+    async fn prepare(&mut self, plan: LogicalPlan, spec: &WriteSpec, staging: &Staging) -> Result<LogicalPlan> {
+        let logical = WriteNode::plan(plan, spec.clone(), self.id())?;
+        recover(&staging.folder, abandoned_after(self)).await?;
+        if spec.must_be_empty {
+            refuse_files(&staging.folder).await?;
+        }
+        Ok(logical)
+    }
+
+    /// Runs the query until its rows are in staging, and tells the files of accepted attempts.
+    async fn fill(&mut self, plan: LogicalPlan, spec: &WriteSpec, staging: &Staging) -> Result<Vec<FileRow>> {
+        let opened = self.execute(plan, false).await?;
+        let mut rows = self.rows(opened.stream);
+        let mut files = Vec::new();
+        while let Some(batch) = rows.next().await? {
+            files.extend(FileRow::read(&batch)?);
+            if files.len() > MAX_FILES {
+                let message = format!("the write has more than {MAX_FILES} files: write larger ones, or less at a time");
+                return Err(Error::new(ErrorKind::LimitExceeded, message));
+            }
+        }
+        let partitions: HashSet<&str> = files.iter().filter_map(|file| Some(file.path.rsplit_once('/')?.0)).collect();
+        if partitions.len() > spec.max_open_partitions {
+            return Err(spec.too_many_partitions());
+        }
+        if spec.must_be_empty {
+            refuse_files(&staging.folder).await?;
+        }
+        Ok(files)
+    }
+}
+
+fn write_failed(run: &Query, control: &QueryControl, error: Error) -> Error {
+    control.failed.send_replace(Some(Box::new(run.receipt(0))));
+    error
+}
+
+/// The age at which a write that has not happened never will.
+fn abandoned_after(run: &Query) -> Duration {
+    ABANDONED_AFTER.max(Duration::from_millis(run.settings().query_timeout_ms).saturating_mul(2))
+}
+
+/// Refuses a folder that holds files which a reader would see.
+async fn refuse_files(folder: &WriteFolder) -> Result<()> {
+    let parts = folder.base.parts().count();
+    let is_hidden = |path: &Path| path.parts().skip(parts).any(|part| part.as_ref().starts_with(['_', '.']));
+    let mut listed = folder.store.list(Some(&folder.base));
+    while let Some(meta) = listed.next().await {
+        let meta = meta.map_err(|error| Error::from(error).context("listing the target folder"))?;
+        // A store may know a folder as an empty object.
+        if meta.size > 0 && !is_hidden(&meta.location) {
+            let url = folder.url_of(&folder.base);
+            return Err(Error::invalid(format!(
+                "HIVE_PATH_ALREADY_EXISTS: Target directory already exists and is not empty: {url}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+async fn commit(
+    staging: &Staging,
+    mut files: Vec<FileRow>,
+    announced: &dyn Announce,
+    control: &QueryControl,
+) -> Result<Vec<FileRow>, Failed> {
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    if control.cancel.is_cancelled() {
+        return Err(cancelled().into());
+    }
+    if files.is_empty() {
+        return Ok(files);
+    }
+    announced.files(&written(&staging.folder, &files)?).await?;
+    if control.cancel.is_cancelled() {
+        return Err(cancelled().into());
+    }
+    let paths = files.iter().map(|file| file.path.clone()).collect();
+    match staging.commit(paths).await {
+        Ok(()) => Ok(files),
+        Err(failed) => Err(Failed { keep_staging: failed.keep_staging, error: failed.error }),
+    }
+}
+
+fn outcome(run: &Query, folder: &WriteFolder, files: Vec<FileRow>) -> Result<WriteOutcome> {
+    let (rows, bytes) = (files.iter().map(|file| file.rows).sum(), files.iter().map(|file| file.bytes).sum());
+    let receipt = Receipt { written_files: files.len() as u64, written_bytes: bytes, ..run.receipt(rows) };
+    Ok(WriteOutcome { files: written(folder, &files)?, rows, bytes, receipt })
+}
+
+fn written(folder: &WriteFolder, files: &[FileRow]) -> Result<Vec<WrittenFile>> {
+    let one = |file: &FileRow| {
+        let folders = file.path.rsplit_once('/').map_or("", |(folders, _)| folders);
+        let partition_values = folders.split('/').filter_map(parse_folder).collect();
+        Ok(WrittenFile {
+            url: folder.url_of(&below(&folder.base, &file.path)?),
+            rows: file.rows,
+            bytes: file.bytes,
+            partition_values,
+        })
+    };
+    files.iter().map(one).collect()
+}
