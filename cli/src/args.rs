@@ -234,13 +234,27 @@ pub struct SharedArgs {
     #[arg(long = "table", global = true, value_name = "NAME=PATH", value_parser = parse_table, help_heading = "Tables")]
     pub tables: Vec<TableArg>,
     /// Databases, tables and views made with SQL: a folder, an s3:// URL, or glue for the AWS Glue Data Catalog
-    #[arg(long, global = true, value_name = "LOCATION", default_value = ".owlet/catalog", env = "OWLET_CATALOG", help_heading = "Tables")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "LOCATION",
+        default_value = ".owlet/catalog",
+        env = "OWLET_CATALOG",
+        help_heading = "Tables"
+    )]
     pub catalog: String,
     /// Database of tables that are named without one
     #[arg(long, global = true, value_name = "NAME", env = "OWLET_DATABASE", help_heading = "Tables")]
     pub database: Option<String>,
     /// Where tables lie that are made without a location: a folder or an s3:// URL
-    #[arg(long, global = true, value_name = "LOCATION", default_value = ".owlet/warehouse", env = "OWLET_WAREHOUSE", help_heading = "Tables")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "LOCATION",
+        default_value = ".owlet/warehouse",
+        env = "OWLET_WAREHOUSE",
+        help_heading = "Tables"
+    )]
     pub warehouse: String,
     /// Another location that tables of the catalog may have; owlet serve lets SQL read only such and the tables' own; may be repeated
     #[arg(long, global = true, value_name = "LOCATION", help_heading = "Tables")]

@@ -40,6 +40,7 @@ mod size;
 mod split;
 mod tell;
 pub mod tpch;
+mod workspace;
 
 pub use bench::BenchPlan;
 pub use failure::Failure;
@@ -52,13 +53,13 @@ pub use tell::{start_logging, tell_failure};
 /// # Errors
 /// Whatever ended it early; [`Failure::exit_code`] says what the process should end with.
 pub fn run(setup: Setup) -> Result<(), Failure> {
-    let Setup { settings, tables, server, output, reports, command } = setup;
+    let Setup { settings, tables, places, server, output, reports, command } = setup;
     match (command, server) {
         (Command::DeployCheck(args), _) => deploy::check(&args),
-        (Command::Serve(plan), _) => serve::run(settings, tables, &plan),
+        (Command::Serve(plan), _) => serve::run(settings, tables, &places, &plan),
         (Command::Tpch(plan), _) => tpch::run(settings, reports, &plan),
         (command, Some(server)) => {
-            let session = remote::RemoteSession::new(&server, reports)?;
+            let session = remote::RemoteSession::new(&server, places.database, reports)?;
             match command {
                 Command::Queries(args) => remote::queries(&session, &args, &output),
                 Command::Cancel(id) => remote::cancel(&session, id),
@@ -67,7 +68,7 @@ pub fn run(setup: Setup) -> Result<(), Failure> {
                 command => statements(command, session, &output),
             }
         }
-        (command, None) => statements(command, session::Session::new(settings, tables, reports)?, &output),
+        (command, None) => statements(command, session::Session::new(settings, tables, &places, reports)?, &output),
     }
 }
 

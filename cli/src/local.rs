@@ -1,7 +1,10 @@
 //! Puts coordinator and in-process workers together; decides nothing about queries.
 
 use crate::failure::Failure;
+use crate::resolve::Places;
+use crate::workspace;
 use coordinator::Coordinator;
+use coordinator::Workspace;
 use engine::session::SharedRuntime;
 use engine::settings::Settings;
 use engine::storage::Storage;
@@ -18,7 +21,7 @@ use worker::{InProcessInvoker, Worker};
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) coordinator: Arc<Coordinator>,
-    pub(crate) tables: Arc<Tables>,
+    pub(crate) workspace: Workspace,
     /// As given: without the folders that were made here.
     pub(crate) settings: Settings,
     /// Spilled rows and the default exchange: gone with everything in it when this is dropped, even if a query that
@@ -31,11 +34,25 @@ impl Local {
     ///
     /// # Errors
     /// [`Failure::Usage`] for settings that cannot be used.
-    pub(crate) fn new(settings: Settings, tables: Tables, compute: &Handle) -> Result<Self, Failure> {
+    pub(crate) fn new(settings: Settings, tables: Tables, places: &Places, compute: &Handle) -> Result<Self, Failure> {
+        let readable = workspace::own_places(&tables, places)?;
+        let writable = workspace::writable(settings.clone(), places)?;
+        let storage = Storage::new(&writable).map_err(|error| Failure::Usage(error.message))?;
+        let workspace = workspace::workspace(tables, places, &writable, &storage, readable)?;
+        Self::with_workspace(settings, writable, workspace, compute)
+    }
+
+    /// The same with `settings` over `workspace`; `writable` are the settings with the places to write to.
+    pub(crate) fn with_workspace(
+        settings: Settings,
+        writable: Settings,
+        workspace: Workspace,
+        compute: &Handle,
+    ) -> Result<Self, Failure> {
         let unusable = |error: engine::Error| Failure::Usage(error.message);
-        let storage = Storage::new(&settings).map_err(unusable)?;
+        let storage = Storage::new(&writable).map_err(unusable)?;
         let scratch = scratch_folder(settings.temp_dir.as_deref())?;
-        let mut own = Settings { temp_dir: Some(scratch.path().to_owned()), ..settings.clone() };
+        let mut own = Settings { temp_dir: Some(scratch.path().to_owned()), ..writable };
         let shared = SharedRuntime::new(&own).map_err(unusable)?.with_compute(compute.clone());
         let mut invoker: Option<Arc<dyn Invoker>> = None;
         if own.workers > 0 {
@@ -45,7 +62,7 @@ impl Local {
             invoker = Some(Arc::new(InProcessInvoker::new(worker)));
         }
         let coordinator = Coordinator::new(own, storage, shared, invoker).map_err(unusable)?;
-        Ok(Self { coordinator: Arc::new(coordinator), tables: Arc::new(tables), settings, _scratch: scratch })
+        Ok(Self { coordinator: Arc::new(coordinator), workspace, settings, _scratch: scratch })
     }
 }
 

@@ -201,7 +201,10 @@ fn print(
     mut received: mpsc::Receiver<Feed>,
     line: &ProgressLine,
 ) -> Result<Option<Output>, PrintError> {
+    // A statement that only does something has nothing to show, not even a frame.
+    let is_empty = schema.fields().is_empty();
     let mut printer = match style {
+        Style::Rows(Format::Table | Format::Csv | Format::Tsv) if is_empty => Printer::Lines(out),
         Style::Rows(format) => Printer::Rows(RowPrinter::new(format, schema, out)?),
         Style::Lines => Printer::Lines(out),
     };

@@ -49,7 +49,7 @@ pub(crate) fn run(runner: &impl Runner, sql: &str, choice: &OutputChoice, mode: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resolve::Reports;
+    use crate::resolve::{Places, Reports};
     use crate::session::Session;
     use engine::ErrorKind;
     use engine::settings::Settings;
@@ -71,7 +71,7 @@ mod tests {
         tables.add("t", &format!("{}/", folder.join("t").display()));
         let exchange = folder.join("exchange").to_str().map(str::to_owned);
         let settings = Settings { workers, split_bytes: 1, inline_limit_bytes: 0, exchange_url: exchange, ..Settings::default() };
-        Ok(Session::new(settings, tables, SILENT)?)
+        Ok(Session::new(settings, tables, &Places::default(), SILENT)?)
     }
 
     fn files_below(folder: &Path) -> usize {

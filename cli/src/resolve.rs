@@ -77,6 +77,18 @@ pub struct Places {
     pub allow_write: Vec<String>,
 }
 
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            catalog: ".owlet/catalog".into(),
+            database: None,
+            warehouse: ".owlet/warehouse".into(),
+            allow: Vec::new(),
+            allow_write: Vec::new(),
+        }
+    }
+}
+
 /// Where rows go, and how they look there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OutputChoice {

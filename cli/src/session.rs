@@ -7,18 +7,18 @@ use crate::output::{Style, print_rows};
 use crate::print::{Format, Output};
 use crate::progress::ProgressLine;
 use crate::receipt::Account;
-use crate::resolve::Reports;
+use crate::resolve::{Places, Reports};
 use crate::runner::{ColumnInfo, Runner};
 use crate::runtimes::Runtimes;
 use crate::shell::{Names, SharedNames, quoted};
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
-use coordinator::{Coordinator, QueryControl, Receipt};
+use coordinator::{Coordinator, QueryControl, Receipt, Workspace};
 use engine::settings::Settings;
 use engine::{Error, Result as EngineResult};
-use sql::statement::StatementKind;
-use sql::{Statement, Tables};
-use std::sync::{Arc, PoisonError};
+use sql::statement::ExplainOptions;
+use sql::{Statement, StatementKind, Tables};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Tables whose columns are learned for completion before anybody asks; it costs a few requests each.
@@ -30,6 +30,8 @@ pub(crate) struct Session {
     // Dropped in this order: queries stop before their exchange goes.
     runtimes: Runtimes,
     local: Local,
+    /// The database that `USE` chose.
+    database: Arc<Mutex<Option<String>>>,
     reports: Reports,
 }
 
@@ -38,14 +40,21 @@ impl Session {
     ///
     /// # Errors
     /// [`Failure::Usage`] for settings that cannot be used.
-    pub(crate) fn new(settings: Settings, tables: Tables, reports: Reports) -> Result<Self, Failure> {
+    pub(crate) fn new(settings: Settings, tables: Tables, places: &Places, reports: Reports) -> Result<Self, Failure> {
         let runtimes = Runtimes::new()?;
-        let local = Local::new(settings, tables, runtimes.compute()?)?;
-        Ok(Self { runtimes, local, reports })
+        let local = Local::new(settings, tables, places, runtimes.compute()?)?;
+        Ok(Self { runtimes, local, database: Arc::default(), reports })
     }
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.local.settings
+    }
+
+    /// What statements can name and change now.
+    fn workspace(&self) -> Workspace {
+        let chosen = self.database.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let own = self.local.workspace.clone();
+        Workspace { database: chosen.unwrap_or(own.database), ..own }
     }
 
     fn coordinator(&self) -> &Arc<Coordinator> {
@@ -59,9 +68,9 @@ impl Session {
     pub(crate) fn collect(&self, statement: Statement) -> Result<(Vec<RecordBatch>, Receipt), Failure> {
         let control = QueryControl::new();
         let line = ProgressLine::new(self.reports.progress);
-        let (coordinator, tables) = (Arc::clone(self.coordinator()), Arc::clone(&self.local.tables));
+        let (coordinator, workspace) = (Arc::clone(self.coordinator()), self.workspace());
         let own = control.clone();
-        let work = async move { Ok(collect_rows(&coordinator, &tables, &statement, &own).await?) };
+        let work = async move { Ok(collect_rows(&coordinator, &workspace, &statement, &own).await?) };
         self.watch(&control, &line, work)
     }
 
@@ -96,15 +105,15 @@ impl Runner for Session {
     }
 
     fn explained(&self, mut statement: Statement) -> Statement {
-        if statement.kind == StatementKind::Rows {
-            statement.kind = StatementKind::Explain;
+        if statement.kind == StatementKind::Rows && statement.is_query() {
+            statement.kind = StatementKind::Explain(ExplainOptions::default());
         }
         statement
     }
 
     fn style(&self, statement: &Statement, format: Format) -> Style {
-        match (statement.kind, format) {
-            (StatementKind::Explain | StatementKind::ExplainAnalyze, Format::Table) => Style::Lines,
+        match (&statement.kind, format) {
+            (StatementKind::Explain(_) | StatementKind::ExplainAnalyze { .. }, Format::Table) => Style::Lines,
             _ => Style::Rows(format),
         }
     }
@@ -113,21 +122,26 @@ impl Runner for Session {
         let control = QueryControl::new();
         let line = ProgressLine::new(self.reports.progress);
         let to_clear = if shares_screen { line.clone() } else { ProgressLine::hidden() };
-        let (coordinator, tables) = (Arc::clone(self.coordinator()), Arc::clone(&self.local.tables));
+        let (coordinator, workspace) = (Arc::clone(self.coordinator()), self.workspace());
         let own = control.clone();
+        let database = Arc::clone(&self.database);
         let work = async move {
-            let mut run = coordinator.run(&tables, &statement, &own).await?;
+            let mut run = coordinator.run(&workspace, &statement, &own).await?;
             let printed = print_rows(&mut run.rows, style, out, to_clear, &own.cancel).await;
             // Whatever happened to the rows, the exchange must be emptied.
             let finished = run.finish().await;
             let out = printed?;
-            Ok((Account::of(&finished?), out))
+            let account = Account::of(&finished?);
+            if let StatementKind::Use { database: name, .. } = statement.kind {
+                *database.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
+            }
+            Ok((account, out))
         };
         self.watch(&control, &line, work)
     }
 
     fn greeting(&self) -> String {
-        let tables = counted(self.local.tables.names().count() as u64, "table");
+        let tables = counted(self.local.workspace.tables.names().count() as u64, "table");
         match self.settings().workers {
             0 => format!("{tables}; queries run in one process"),
             workers => format!("{tables}; queries run on {}", counted(workers as u64, "worker")),
@@ -135,20 +149,20 @@ impl Runner for Session {
     }
 
     fn tables(&self) -> Result<Vec<(String, String)>, Failure> {
-        let tables = &self.local.tables;
+        let tables = &self.local.workspace.tables;
         let location = |name: &str| tables.location(name).unwrap_or_default().to_owned();
         Ok(tables.names().map(|name| (name.to_owned(), location(name))).collect())
     }
 
     fn knows(&self, name: &str) -> bool {
-        self.local.tables.location(name).is_some()
+        self.local.workspace.tables.location(name).is_some()
     }
 
     fn describe(&self, name: &str) -> Result<Vec<ColumnInfo>, Failure> {
-        let (coordinator, tables, name) = (Arc::clone(self.coordinator()), Arc::clone(&self.local.tables), name.to_owned());
+        let (coordinator, workspace, name) = (Arc::clone(self.coordinator()), self.workspace(), name.to_owned());
         let control = QueryControl::new();
         let own = control.clone();
-        let work = async move { Ok(describe(&coordinator, &tables, &name, &own).await?) };
+        let work = async move { Ok(describe(&coordinator, &workspace, &name, &own).await?) };
         self.watch(&control, &ProgressLine::new(self.reports.progress), work)
     }
 
@@ -156,24 +170,26 @@ impl Runner for Session {
         if let Some(workers) = count {
             let settings = Settings { workers, ..self.local.settings.clone() };
             settings.validate().map_err(|e| Failure::Usage(e.message))?;
-            self.local = Local::new(settings, Tables::clone(&self.local.tables), self.runtimes.compute()?)?;
+            let writable = Settings { workers, ..self.local.coordinator.settings().clone() };
+            let writable = Settings { write_locations: writable.write_locations, ..settings.clone() };
+            self.local = Local::with_workspace(settings, writable, self.local.workspace.clone(), self.runtimes.compute()?)?;
         }
         Ok(self.settings().workers)
     }
 
     /// Lets the query threads find out the columns of local tables.
     fn learn_names(&self, names: &SharedNames) -> Result<(), Failure> {
-        let tables = Arc::clone(&self.local.tables);
+        let tables = Arc::clone(&self.local.workspace.tables);
         let known: Vec<String> = tables.names().map(str::to_owned).collect();
         // Tables elsewhere cost money to look at, so only those here are described unasked.
         let local = |name: &&String| tables.location(name).is_some_and(|location| !location.contains("://"));
         let learned: Vec<String> = known.iter().filter(local).take(LEARNED_TABLES).cloned().collect();
         *names.lock().unwrap_or_else(PoisonError::into_inner) = Names { tables: known, ..Names::default() };
-        let (coordinator, names) = (Arc::clone(self.coordinator()), Arc::clone(names));
+        let (coordinator, workspace, names) = (Arc::clone(self.coordinator()), self.workspace(), Arc::clone(names));
         // Ends with the query threads; nobody waits for it.
         drop(self.runtimes.queries()?.spawn(async move {
             for name in learned {
-                let described = describe(&coordinator, &tables, &quoted(&name), &QueryControl::new()).await;
+                let described = describe(&coordinator, &workspace, &quoted(&name), &QueryControl::new()).await;
                 // A table that cannot be read is told when it is queried.
                 if let Ok(columns) = described {
                     let columns = columns.into_iter().map(|column| column.name).collect();
@@ -187,11 +203,11 @@ impl Runner for Session {
 
 async fn collect_rows(
     coordinator: &Coordinator,
-    tables: &Tables,
+    workspace: &Workspace,
     statement: &Statement,
     control: &QueryControl,
 ) -> EngineResult<(Vec<RecordBatch>, Receipt)> {
-    let mut run = coordinator.run(tables, statement, control).await?;
+    let mut run = coordinator.run(workspace, statement, control).await?;
     let batches = run.rows.collect().await;
     let finished = run.finish().await;
     let batches = batches?;
@@ -201,13 +217,13 @@ async fn collect_rows(
 /// The columns of the table that `name` writes in SQL.
 async fn describe(
     coordinator: &Coordinator,
-    tables: &Tables,
+    workspace: &Workspace,
     name: &str,
     control: &QueryControl,
 ) -> EngineResult<Vec<ColumnInfo>> {
     let mut columns = Vec::new();
     for statement in coordinator.parse(&format!("DESCRIBE {name}")).await? {
-        let (batches, _) = collect_rows(coordinator, tables, &statement, control).await?;
+        let (batches, _) = collect_rows(coordinator, workspace, &statement, control).await?;
         columns.extend(described(&batches)?);
     }
     Ok(columns)
@@ -219,7 +235,9 @@ async fn describe(
 /// For rows of another form.
 pub(crate) fn described(batches: &[RecordBatch]) -> EngineResult<Vec<ColumnInfo>> {
     let rows = text_rows::<3>(batches)?;
-    Ok(rows.into_iter().map(|[name, data_type, nullable]| ColumnInfo { name, data_type, nullable }).collect())
+    // What follows an empty line tells of partitions.
+    let rows = rows.into_iter().take_while(|[name, ..]| !name.is_empty());
+    Ok(rows.map(|[name, data_type, nullable]| ColumnInfo { name, data_type, nullable }).collect())
 }
 
 /// The first `N` columns of all rows as text; missing ones are empty.

@@ -43,14 +43,12 @@ use arrow::array::RecordBatch;
 use client::Client;
 use coordinator::QueryControl;
 use query::RemoteQuery;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Statements that show something else than the rows of a query, and so have no plan to show.
 const WITHOUT_PLAN: [&str; 4] = ["EXPLAIN", "SHOW", "DESCRIBE", "DESC"];
 const EXPLAIN: &str = "EXPLAIN ";
-/// Schema of the tables that tell of tables.
-const OWN_SCHEMA: &str = "information_schema";
 
 /// A server, and the threads that wait for it.
 #[derive(Debug)]
@@ -59,6 +57,8 @@ pub(crate) struct RemoteSession {
     client: Arc<Client>,
     identity: &'static str,
     timeout: Option<Duration>,
+    /// The database that `--database` or `USE` chose.
+    database: Mutex<Option<String>>,
     reports: Reports,
 }
 
@@ -111,10 +111,32 @@ impl RemoteSession {
     ///
     /// # Errors
     /// When the system gives no thread or no certificates.
-    pub(crate) fn new(choice: &ServerChoice, reports: Reports) -> Result<Self, Failure> {
+    pub(crate) fn new(choice: &ServerChoice, database: Option<String>, reports: Reports) -> Result<Self, Failure> {
         let client = Arc::new(Client::new(choice)?);
         let identity = client::identity(&choice.auth);
-        Ok(Self { runtimes: Runtimes::without_compute()?, client, identity, timeout: choice.timeout, reports })
+        Ok(Self {
+            runtimes: Runtimes::without_compute()?,
+            client,
+            identity,
+            timeout: choice.timeout,
+            database: Mutex::new(database),
+            reports,
+        })
+    }
+
+    /// A server forgets what `USE` says: this session remembers it, when the server knows the database.
+    fn use_database(&self, statement: &RemoteStatement, line: ProgressLine) -> Result<Account, Failure> {
+        let name = statement.sql.trim_start().get("USE".len()..).unwrap_or_default();
+        let name = name.trim().trim_end_matches(';').trim().to_lowercase();
+        let look = format!("SHOW TABLES IN {name}");
+        let receipt = self.run(look, line, |query, _| async move { Ok(query.run().await?.receipt) })?;
+        let database = name.rsplit('.').next().unwrap_or_default().trim_matches(['"', '`']).to_string();
+        *self.database.lock().unwrap_or_else(PoisonError::into_inner) = Some(database);
+        Ok(Account::read(receipt))
+    }
+
+    fn database(&self) -> Option<String> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Runs `sql` and gives all its rows.
@@ -131,7 +153,7 @@ impl RemoteSession {
         work: impl FnOnce(RemoteQuery, QueryControl) -> W,
     ) -> Result<T, Failure> {
         let control = QueryControl::new();
-        let query = RemoteQuery::new(Arc::clone(&self.client), sql, self.timeout, control.clone());
+        let query = RemoteQuery::new(Arc::clone(&self.client), sql, self.timeout, control.clone()).in_database(self.database());
         let known = query.clone();
         let result = self.runtimes.run(&control, Duration::MAX, &line, work(query, control.clone()));
         result.map_err(|failure| match (failure, known.id()) {
@@ -192,6 +214,9 @@ impl Runner for RemoteSession {
         shares_screen: bool,
     ) -> Result<(Account, Output), Failure> {
         let line = ProgressLine::new(self.reports.progress);
+        if statement.begins_with(&["USE"]) {
+            return Ok((self.use_database(&statement, line)?, out));
+        }
         let to_clear = if shares_screen { line.clone() } else { ProgressLine::hidden() };
         let printed = self.run(statement.sql.clone(), line, |query, control| async move {
             let mut finished = query.run().await?;
@@ -206,9 +231,8 @@ impl Runner for RemoteSession {
     }
 
     fn tables(&self) -> Result<Vec<(String, String)>, Failure> {
-        let rows = text_rows::<4>(&self.collect("SHOW TABLES")?)?;
-        let own = rows.into_iter().filter(|[_, schema, _, _]| schema != OWN_SCHEMA);
-        Ok(own.map(|[_, _, name, kind]| (name, kind.to_lowercase())).collect())
+        let rows = text_rows::<1>(&self.collect("SHOW TABLES")?)?;
+        Ok(rows.into_iter().map(|[name]| (name, "table".to_owned())).collect())
     }
 
     fn knows(&self, _: &str) -> bool {

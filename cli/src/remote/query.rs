@@ -29,6 +29,7 @@ const RECEIPT_HEADER: &str = "x-owlet-receipt";
 pub(crate) struct RemoteQuery {
     client: Arc<Client>,
     sql: String,
+    database: Option<String>,
     timeout: Option<Duration>,
     /// The same in every submission, so that they are one query.
     token: String,
@@ -54,7 +55,12 @@ impl RemoteQuery {
 
     /// A query that has not been submitted; `control` stops it and hears of its progress.
     pub(crate) fn new(client: Arc<Client>, sql: String, timeout: Option<Duration>, control: QueryControl) -> Self {
-        Self { client, sql, timeout, token: random_uuid().to_string(), control, id: Arc::default() }
+        Self { client, sql, database: None, timeout, token: random_uuid().to_string(), control, id: Arc::default() }
+    }
+
+    /// The same with names that say no database in `database`.
+    pub(crate) fn in_database(self, database: Option<String>) -> Self {
+        Self { database, ..self }
     }
 
     /// Its id, as soon as the server has told it.
@@ -103,6 +109,7 @@ impl RemoteQuery {
         let limit = |timeout: Duration| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let submission = Submission {
             sql: self.sql.clone(),
+            database: self.database.clone(),
             format: "arrow",
             is_async: true,
             wait_ms: limit(wait),

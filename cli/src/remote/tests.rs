@@ -24,7 +24,7 @@ const RUN: &str = "POST /v1/query";
 fn session(url: &str, more: &[&str]) -> Result<RemoteSession, Box<dyn std::error::Error>> {
     let words = ["owlet", "--endpoint", url].into_iter().chain(more.iter().copied());
     let choice = ServerChoice::resolve(&Args::try_parse_from(words)?.shared, None)?.ok_or("no server")?;
-    Ok(RemoteSession::new(&choice, SILENT)?)
+    Ok(RemoteSession::new(&choice, None, SILENT)?)
 }
 
 /// What `owlet query SQL -o FILE` writes.

@@ -11,6 +11,8 @@ use serde_json::Value;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Submission {
     pub(crate) sql: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) database: Option<String>,
     /// Always `arrow`: every output format is made of it here.
     pub(crate) format: &'static str,
     #[serde(rename = "async")]
@@ -172,7 +174,15 @@ mod tests {
     #[test]
     fn a_submission_leaves_out_what_nobody_asked() -> Result<(), serde_json::Error> {
         let limits = Limits { timeout_ms: None };
-        let sent = Submission { sql: "x".into(), format: "arrow", is_async: true, wait_ms: 7, client_token: "t".into(), limits };
+        let sent = Submission {
+            sql: "x".into(),
+            database: None,
+            format: "arrow",
+            is_async: true,
+            wait_ms: 7,
+            client_token: "t".into(),
+            limits,
+        };
         let expected = json!({"sql": "x", "format": "arrow", "async": true, "wait_ms": 7, "client_token": "t", "limits": {}});
         assert_eq!(serde_json::to_value(sent)?, expected);
         Ok(())

@@ -10,8 +10,10 @@ mod server;
 mod workers;
 
 use crate::failure::Failure;
+use crate::resolve::Places;
 use crate::runtimes::Runtimes;
 use crate::tell::tell;
+use crate::workspace;
 use async_trait::async_trait;
 use auth::Auth;
 use axum::middleware::from_fn_with_state;
@@ -47,8 +49,6 @@ pub struct ServePlan {
     pub auth: Option<PathBuf>,
     /// Folder or URL of records, results and the exchange.
     pub state: String,
-    /// Further locations that SQL may read, besides those of the tables.
-    pub allow: Vec<String>,
     /// Queries that run at once.
     pub max_running: usize,
     /// Whether workers are processes.
@@ -61,7 +61,7 @@ pub struct ServePlan {
 ///
 /// # Errors
 /// [`Failure::Usage`] for settings that cannot be used, [`Failure::Query`] when the port cannot be opened.
-pub(crate) fn run(settings: Settings, tables: Tables, plan: &ServePlan) -> Result<(), Failure> {
+pub(crate) fn run(settings: Settings, tables: Tables, places: &Places, plan: &ServePlan) -> Result<(), Failure> {
     let auth = match &plan.auth {
         Some(path) => Auth::from_file(path)?,
         None if plan.listen.ip().is_loopback() => Auth::Loopback,
@@ -74,8 +74,8 @@ pub(crate) fn run(settings: Settings, tables: Tables, plan: &ServePlan) -> Resul
     let runtimes = Runtimes::new()?;
     let compute = runtimes.compute()?.clone();
     let scratch = tempfile::Builder::new().prefix("owlet-").tempdir().map_err(|e| Failure::Usage(e.to_string()))?;
-    let settings = serve_settings(settings, &tables, plan, &scratch)?;
-    let (plan, stop) = (plan.clone(), CancellationToken::new());
+    let settings = serve_settings(settings, &tables, places, plan, &scratch)?;
+    let (plan, places, stop) = (plan.clone(), places.clone(), CancellationToken::new());
     runtimes.until_interrupt(stop.clone(), async move {
         let (invoker, emulator) = match (settings.workers, plan.processes) {
             (0, _) => (None, None),
@@ -85,7 +85,7 @@ pub(crate) fn run(settings: Settings, tables: Tables, plan: &ServePlan) -> Resul
             }
             (_, false) => (Some(in_process(&settings, &compute)?), None),
         };
-        let service = service(settings, tables, &plan, invoker, &compute)?;
+        let service = service(settings, tables, &places, &plan, invoker, &compute)?;
         let router = router(service).layer(from_fn_with_state(auth, auth::identify));
         let listener = server::listen(plan.listen).await?;
         let address = listener.local_addr().map_err(|e| Failure::Query(Error::from(e)))?;
@@ -99,12 +99,21 @@ pub(crate) fn run(settings: Settings, tables: Tables, plan: &ServePlan) -> Resul
     })
 }
 
-fn serve_settings(settings: Settings, tables: &Tables, plan: &ServePlan, scratch: &TempDir) -> Result<Settings, Failure> {
+fn serve_settings(
+    settings: Settings,
+    tables: &Tables,
+    places: &Places,
+    plan: &ServePlan,
+    scratch: &TempDir,
+) -> Result<Settings, Failure> {
     let named: Vec<String> = tables.names().filter_map(|name| tables.location(name).map(str::to_string)).collect();
     let mut locations = named.iter().map(|location| location_url(location)).collect::<Result<Vec<_>, _>>()?;
-    for location in &plan.allow {
+    for location in &places.allow {
         locations.push(location_url(location)?);
     }
+    let settings = workspace::writable(settings, places)?;
+    // What SQL has written it may read.
+    locations.extend(settings.write_locations.iter().cloned());
     let state_url = state_url(&plan.state)?;
     let mut settings = Settings {
         data_locations: Some(locations),
@@ -130,6 +139,7 @@ fn in_process(settings: &Settings, compute: &Handle) -> Result<Arc<dyn Invoker>,
 fn service(
     settings: Settings,
     tables: Tables,
+    places: &Places,
     plan: &ServePlan,
     invoker: Option<Arc<dyn Invoker>>,
     compute: &Handle,
@@ -137,9 +147,11 @@ fn service(
     let unusable = |error: Error| Failure::Usage(error.message);
     let storage = Storage::new(&settings).map_err(unusable)?;
     let shared = SharedRuntime::new(&settings).map_err(unusable)?.with_compute(compute.clone());
+    let readable = settings.data_locations.clone().unwrap_or_default();
+    let workspace = workspace::workspace(tables, places, &settings, &storage, readable)?;
     let coordinator = Coordinator::new(settings, storage, shared, invoker).map_err(unusable)?;
     let config = ServiceConfig { state_url: state_url(&plan.state)?, max_running: plan.max_running, max_queued: MAX_QUEUED };
-    Service::new(Arc::new(coordinator), Arc::new(tables), &config, Arc::new(HereInBackground)).map_err(unusable)
+    Service::new(Arc::new(coordinator), workspace, &config, Arc::new(HereInBackground)).map_err(unusable)
 }
 
 /// Runs queued queries in tasks of this process.
@@ -205,12 +217,11 @@ mod tests {
             listen: SocketAddr::from(([0, 0, 0, 0], 0)),
             auth: None,
             state: ".".into(),
-            allow: Vec::new(),
             max_running: 1,
             processes: false,
             worker_binary: None,
         };
-        let refused = run(Settings::default(), Tables::default(), &plan);
+        let refused = run(Settings::default(), Tables::default(), &Places::default(), &plan);
         assert!(matches!(refused, Err(Failure::Usage(text)) if text.contains("--auth")));
     }
 }

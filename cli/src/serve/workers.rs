@@ -49,6 +49,7 @@ pub(crate) async fn start(settings: &Settings, binary: Option<&Path>) -> Result<
     let own = [
         ("OWLET_EXCHANGE_URL", settings.exchange_url.clone()),
         ("OWLET_DATA_LOCATIONS", locations),
+        ("OWLET_WRITE_LOCATIONS", Some(settings.write_locations.join(","))),
         ("OWLET_TEMP_DIR", temp_dir),
         ("OWLET_EPHEMERAL_MB", Some((settings.temp_quota_bytes >> 20).to_string())),
         ("OWLET_S3_ENDPOINT", settings.s3.endpoint.clone()),

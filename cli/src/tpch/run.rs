@@ -7,6 +7,7 @@ use crate::args::TpchArgs;
 use crate::failure::Failure;
 use crate::figures;
 use crate::print::PrintError;
+use crate::resolve::Places;
 use crate::resolve::Reports;
 use crate::runner::Runner;
 use crate::session::Session;
@@ -36,7 +37,7 @@ pub(crate) fn run(settings: Settings, reports: Reports, args: &TpchArgs) -> Resu
     make_tables(&folder, args.scale, reports)?;
     let mut tables = Tables::default();
     tables.add_folder(&folder)?;
-    let session = Session::new(settings, tables, reports)?;
+    let session = Session::new(settings, tables, &Places::default(), reports)?;
 
     say(&headline(&session, args))?;
     say(&report::header())?;
