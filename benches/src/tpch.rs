@@ -2,7 +2,7 @@
 
 use crate::{AnyError, data_folder, peer};
 use clap::Args as ClapArgs;
-use coordinator::{Coordinator, QueryControl, Receipt};
+use coordinator::{Coordinator, QueryControl, Receipt, Workspace};
 use engine::clock::{Stopwatch, process_cpu_time};
 use engine::session::SharedRuntime;
 use engine::settings::Settings;
@@ -47,7 +47,7 @@ pub(crate) struct Args {
 struct Bench {
     name: String,
     coordinator: Coordinator,
-    tables: Tables,
+    workspace: Workspace,
     _exchange: TempDir,
 }
 
@@ -124,14 +124,14 @@ impl Bench {
         let coordinator = Coordinator::new(settings, storage, shared, Some(invoker))?;
         let mut tables = Tables::default();
         tables.add_folder(dir)?;
-        Ok(Self { name: format!("workers {workers}"), coordinator, tables, _exchange: exchange })
+        Ok(Self { name: format!("workers {workers}"), coordinator, workspace: Workspace::of(tables), _exchange: exchange })
     }
 
     async fn run(&self, sql: &str) -> Result<Run, AnyError> {
         let (watch, cpu) = (Stopwatch::start(), process_cpu_time().unwrap_or_default());
         let statements = self.coordinator.parse(sql).await?;
         let statement = statements.first().ok_or("no statement")?;
-        let mut run = self.coordinator.run(&self.tables, statement, &QueryControl::new()).await?;
+        let mut run = self.coordinator.run(&self.workspace, statement, &QueryControl::new()).await?;
         let rows = run.rows.collect().await;
         let receipt = run.finish().await?;
         rows?;

@@ -244,7 +244,7 @@ fn a_worker_without_enough_memory_is_killed_a_bounded_number_of_times() {
     block_on(async {
         let config = json!({ "split_bytes": 1_000_000, "max_attempts_per_task": 3 });
         let functions = Functions::start(Plan { worker_mb: 80, config, ..plan(2) }, data()).await;
-        let text = "select l_orderkey, l_partkey, l_comment, count(*) n from lineitem group by all order by n, 3 limit 3";
+        let text = "select l_orderkey, l_partkey, l_comment, count(*) n from lineitem group by 1, 2, 3 order by n, 3 limit 3";
         let answer = functions.query(text).await;
         let body = answer.json();
         assert_eq!((answer.status, &body["error"]["code"]), (503, &json!("UNAVAILABLE")), "{body}");

@@ -1,11 +1,15 @@
 //! The one integration binary.
 
 mod access;
+mod athena_sql;
 mod bad_input;
+mod compatibility;
 mod conformance;
+mod ddl;
 mod emulator;
 mod formats;
 mod functions;
+mod glue;
 mod http_api;
 mod lifecycle;
 mod plans;
@@ -16,3 +20,4 @@ mod slt;
 mod tidy;
 mod tpch;
 mod traps;
+mod write;

@@ -12,7 +12,7 @@ const JOIN: &str =
     "select dn, count(*) n, sum(x) s from 's3://data/fact/' join 's3://data/dim/' on k = dk group by dn order by dn limit 3";
 const EXPECTED: [[&str; 3]; 3] = [["d0", "40", "NULL"], ["d1", "40", "18040.0"], ["d10", "40", "18400.0"]];
 
-async fn server() -> S3Server {
+pub(crate) async fn server() -> S3Server {
     let server = S3Server::start().await;
     // All tests share the process's environment, and all servers have the same keys.
     static ONCE: std::sync::Once = std::sync::Once::new();
@@ -34,7 +34,7 @@ fn set_environment(name: &str, value: String) {
     unsafe { std::env::set_var(name, value) };
 }
 
-fn settings(server: &S3Server, workers: usize) -> Settings {
+pub(crate) fn settings(server: &S3Server, workers: usize) -> Settings {
     Settings {
         s3: S3Settings { endpoint: Some(server.endpoint()), region: Some("us-east-1".into()) },
         exchange_url: Some("s3://exchange/tmp/".into()),

@@ -2,15 +2,17 @@
 
 use crate::faults::FaultyInvoker;
 use arrow::array::RecordBatch;
-use coordinator::{Coordinator, QueryControl, Receipt, STACK_BYTES};
+use coordinator::{CatalogSource, Coordinator, QueryControl, Receipt, STACK_BYTES, Workspace, WriteOutcome};
 use datafusion::execution::context::{SessionConfig, SessionContext};
-use datafusion::prelude::ParquetReadOptions;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use engine::session::SharedRuntime;
 use engine::settings::Settings;
-use engine::storage::Storage;
+use engine::storage::{DataLocations, Storage};
 use engine::task::Invoker;
+use engine::write::WriteSpec;
 use engine::{Error, Result};
-use sql::Tables;
+use object_store::local::LocalFileSystem;
+use sql::{Limits, PreparedStatements, Scope, Tables};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use tempfile::TempDir;
@@ -31,7 +33,7 @@ pub fn runtime() -> &'static Runtime {
 }
 
 /// Where plans are executed: their threads may be busy for seconds, as in the product.
-fn compute() -> &'static Runtime {
+pub fn compute() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -48,8 +50,8 @@ pub fn block_on<T: Send + 'static>(future: impl Future<Output = T> + Send + 'sta
 pub struct Cluster {
     /// Runs the queries.
     pub coordinator: Coordinator,
-    /// The tables that queries name.
-    pub tables: Tables,
+    /// What queries can name.
+    pub workspace: Workspace,
     /// Where stages exchange rows, when it is a folder.
     pub exchange: TempDir,
 }
@@ -88,7 +90,38 @@ impl Cluster {
         if data.is_dir() {
             tables.add_folder(data).expect("tables");
         }
-        Self { coordinator, tables, exchange }
+        Self { coordinator, workspace: Workspace::of(tables), exchange }
+    }
+
+    /// The same with a catalog in `root`, whose tables lie in `root/bucket`, where SQL may also write.
+    pub fn with_catalog(settings: Settings, data: &Path, root: &Path) -> Self {
+        Self::with_catalog_and_invoker(settings, data, root, |invoker| invoker)
+    }
+
+    /// The same with `wrap` around the invoker.
+    pub fn with_catalog_and_invoker(
+        settings: Settings,
+        data: &Path,
+        root: &Path,
+        wrap: impl FnOnce(Arc<dyn Invoker>) -> Arc<dyn Invoker>,
+    ) -> Self {
+        let root = std::fs::canonicalize(root).expect("a folder");
+        for folder in ["bucket", "catalog", "prepared"] {
+            std::fs::create_dir_all(root.join(folder)).expect("a folder");
+        }
+        let url = |folder: &str| format!("file://{}/{folder}/", root.display());
+        let settings = Settings { write_locations: vec![url("bucket")], ..settings };
+        let mut cluster = Self::with_invoker(settings, data, wrap);
+        let storage = Storage::new(cluster.coordinator.settings()).expect("storage");
+        let prepared = object_store::path::Path::from_absolute_path(root.join("prepared")).expect("a path");
+        cluster.workspace = Workspace {
+            catalog: Some(CatalogSource::at(&url("catalog"), &storage).expect("a catalog")),
+            prepared: Some(PreparedStatements::new(Arc::new(LocalFileSystem::new()), prepared)),
+            warehouse: Some(url("bucket/warehouse")),
+            locations: Some(Arc::new(DataLocations::new(&[url("bucket")]).expect("locations"))),
+            ..cluster.workspace
+        };
+        cluster
     }
 
     /// The same with faults.
@@ -107,43 +140,63 @@ impl Cluster {
         let [statement] = statements.as_slice() else {
             return Err(Error::invalid(format!("{} statements instead of one", statements.len())));
         };
-        let mut run = self.coordinator.run(&self.tables, statement, control).await?;
+        let mut run = self.coordinator.run(&self.workspace, statement, control).await?;
         let batches = run.rows.collect().await;
         let receipt = run.finish().await?;
         Ok(Answer { batches: batches?, receipt })
     }
 
+    /// Writes the rows of one query as `spec` says, under `control`.
+    pub async fn write_with(&self, sql: &str, spec: &WriteSpec, control: &QueryControl) -> Result<WriteOutcome> {
+        let statements = self.coordinator.parse(sql).await?;
+        let [statement] = statements.as_slice() else {
+            return Err(Error::invalid(format!("{} statements instead of one", statements.len())));
+        };
+        self.coordinator.write(&self.workspace, statement, spec, control).await
+    }
+
+    /// Writes the rows of one query as `spec` says.
+    pub async fn write(&self, sql: &str, spec: &WriteSpec) -> Result<WriteOutcome> {
+        self.write_with(sql, spec, &QueryControl::new()).await
+    }
+
     /// Files that are left in the exchange folder.
     pub fn left_in_exchange(&self) -> Vec<String> {
-        fn walk(folder: &Path, found: &mut Vec<String>) {
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                if entry.path().is_dir() {
-                    walk(&entry.path(), found);
-                } else {
-                    found.push(entry.path().display().to_string());
-                }
-            }
-        }
-        let mut found = Vec::new();
-        walk(self.exchange.path(), &mut found);
-        found
+        files_below(self.exchange.path())
     }
 }
 
-/// Plain single-process DataFusion on the same files, with nothing of Owlet in it.
-pub async fn oracle(data: &Path, options: &[(&str, &str)], sql: &str) -> Result<Vec<RecordBatch>> {
-    let mut config = SessionConfig::new().with_target_partitions(2);
-    for (key, value) in options {
-        config.options_mut().set(key, value)?;
-    }
-    let context = SessionContext::new_with_config(config);
-    for entry in std::fs::read_dir(data)? {
-        let path = entry?.path();
-        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_string();
-        if !name.starts_with(['_', '.']) {
-            let location = if path.is_dir() { format!("{}/", path.display()) } else { path.display().to_string() };
-            context.register_parquet(name, location, ParquetReadOptions::default()).await?;
+/// All files below `folder`, hidden ones too, in order.
+pub fn files_below(folder: &Path) -> Vec<String> {
+    fn walk(folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.path().is_dir() {
+                walk(&entry.path(), found);
+            } else {
+                found.push(entry.path().display().to_string());
+            }
         }
     }
-    Ok(context.sql(sql).await?.collect().await?)
+    let mut found = Vec::new();
+    walk(folder, &mut found);
+    found.sort();
+    found
+}
+
+/// Plain single-process DataFusion on the same files: nothing of Owlet but its SQL and its functions.
+pub async fn oracle(data: &Path, options: &[(&str, &str)], sql: &str) -> Result<Vec<RecordBatch>> {
+    let mut config = SessionConfig::new().with_target_partitions(2);
+    for (key, value) in sql::SESSION_OPTIONS.iter().chain(options) {
+        config.options_mut().set(key, value)?;
+    }
+    let runtime = Arc::new(RuntimeEnv::default());
+    let mut state = sql::session(engine::session::session_state(config, runtime)).build();
+    state.mark_start_execution();
+    let context = SessionContext::new_with_state(state);
+    let mut tables = Tables::default();
+    tables.add_folder(data)?;
+    let limits = Limits::from(&Settings::default());
+    let statement = sql::parse(sql, limits)?.pop().ok_or_else(|| Error::invalid("no statement"))?;
+    let bound = sql::bind(&context, &Scope::of(&tables, limits), &statement).await?;
+    Ok(context.execute_logical_plan(bound.plan).await?.collect().await?)
 }
