@@ -103,10 +103,49 @@ def check_parameters(template):
     check("parameters: three data places", found == wanted, found)
     none = sids({"KmsKeyArn": "", "DataKmsKeyArn": ""})
     check("parameters: no KMS key, no KMS statement", not {"OwnKey", "DataKey"} & none.keys())
-    long = {"DataBucket": "b" * 63, "DataPrefix": "p" * 512, "DataBucket2": "b" * 63, "DataPrefix2": "p" * 512, "DataBucket3": "b" * 63, "DataPrefix3": "p" * 512}
+    check_writes(template)
+    check_catalog(template)
+    long = {"Catalog": "glue", "WriteBucket": "b" * 63, "WritePrefix": "p" * 512, "DataBucket": "b" * 63, "DataPrefix": "p" * 512, "DataBucket2": "b" * 63, "DataPrefix2": "p" * 512, "DataBucket3": "b" * 63, "DataPrefix3": "p" * 512}
     for name, policy in render.policies(template, long).items():
         size = len("".join(json.dumps(policy).split()))
         check(f"parameters: {name} policy fits IAM with long names", size < MAX_CHARACTERS[name], size)
+
+
+def check_writes(template):
+    before, after = render.policies(template, {}), render.policies(template, {"WriteBucket": "w", "WritePrefix": "p/"})
+    place, staging = "arn:aws:s3:::w/p/*", {"arn:aws:s3:::w/p/_owlet_staging/*", "arn:aws:s3:::w/p/*/_owlet_staging/*"}
+
+    def added(role, word):
+        new = [statement for statement in after[role]["Statement"] if statement not in before[role]["Statement"]]
+        return {resource for _, action, resource in grants({"Statement": new}, "s3:") if word in action}
+
+    check("parameters: no WriteBucket, nothing to write to", not any("_owlet_staging" in json.dumps(policy) for policy in before.values()))
+    check("parameters: workers write below staging only, and do not read it", (added("worker", "Put"), added("worker", "Get")) == (staging, set()), added("worker", ""))
+    check("parameters: workers neither list nor delete what they write", not added("worker", "List") | added("worker", "Delete"))
+    found = (added("coordinator", "Put"), added("coordinator", "Delete"))
+    check("parameters: the coordinator writes to the place and deletes in staging only", found == ({place}, staging), found)
+
+
+def check_catalog(template):
+    def added(parameters):
+        before, after = render.policies(template, {}), render.policies(template, parameters)
+        check(f"parameters: {parameters} gives the worker and callers nothing", all(before[role] == after[role] for role in ("worker", "caller")))
+        new = [statement for statement in after["coordinator"]["Statement"] if statement not in before["coordinator"]["Statement"]]
+        return {(action, resource) for _, action, resource in grants({"Statement": new})}
+
+    def objects(folder):
+        return {(f"s3:{action}Object", f"arn:aws:s3:::<bucket>/{folder}/*") for action in ("Get", "Put", "Delete")}
+
+    check("parameters: no Catalog, no statement for one", not any(word in json.dumps(render.policies(template, {})) for word in ("catalog/", "prepared/", "glue:")))
+    always = objects("prepared") | {("s3:ListBucket", "arn:aws:s3:::<bucket>")}
+    in_bucket = added({"Catalog": "s3"})
+    check("parameters: Catalog s3 adds catalog/ and prepared/ of the bucket", in_bucket == always | objects("catalog"), in_bucket)
+    in_glue = added({"Catalog": "glue"})
+    glue = {resource.split(":", 5)[5].split("/")[0] for action, resource in in_glue if action.startswith("glue:")}
+    check("parameters: Catalog glue adds Glue of this account and region", glue == {"catalog", "database", "table", "userDefinedFunction"}, glue)
+    rest = {pair for pair in in_glue if not pair[0].startswith("glue:")}
+    own = all(":<region>:<account>:" in resource for action, resource in in_glue if action.startswith("glue:"))
+    check("parameters: Catalog glue adds prepared/ of the bucket, and nothing elsewhere", own and rest == always, rest)
 
 
 def check_template(plain):

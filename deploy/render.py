@@ -88,6 +88,8 @@ class Resolver:
                 return not self.value(argument[0])
             if function == "Fn::Or":
                 return any(map(self.value, argument))
+            if function == "Fn::And":
+                return all(map(self.value, argument))
             if function.startswith("Fn::"):
                 raise SystemExit(f"render.py: policies use {function}, which Resolver does not know; add it there")
         pairs = ((key, self.value(value)) for key, value in node.items())
