@@ -78,11 +78,14 @@ impl Service {
             trace_parent: invocation.trace_parent.clone(),
             ..QueryControl::new()
         };
-        let executed = tokio::select! {
-            biased;
-            executed = caught("the query", self.execute(&record, &statement, &control)) => executed,
-            () = self.watch(&record, &control, &invocation) => Err(Error::internal("the watch over a query ended")),
+        let ended = CancellationToken::new();
+        let executing = async {
+            let executed = caught("the query", self.execute(&record, &statement, &control)).await;
+            ended.cancel();
+            executed
         };
+        // The watch ends between two requests: one that is under way is on the bill.
+        let (executed, ()) = tokio::join!(executing, self.watch(&record, &control, &invocation, &ended));
         let failed_receipt = control.failed.send_replace(None);
         let executed = executed.map_err(|error| match error.kind {
             ErrorKind::Internal => error.context(format!("query {}", record.query_id)),
@@ -137,13 +140,16 @@ impl Service {
         Ok(Executed { finished, location, receipt })
     }
 
-    /// Keeps the record alive and hears the caller's wish to cancel; never ends.
-    async fn watch(&self, record: &QueryRecord, control: &QueryControl, invocation: &Invocation) {
+    /// Keeps the record alive and hears the caller's wish to cancel, until the query has `ended`.
+    async fn watch(&self, record: &QueryRecord, control: &QueryControl, invocation: &Invocation, ended: &CancellationToken) {
         let (id, principal) = (record.query_id, record.principal.as_str());
         let state = self.state_of(invocation).unwrap_or_else(|_| self.state.clone());
         let mut saved = (Stopwatch::start(), RecordProgress::default());
         loop {
-            sleep(CANCEL_POLL).await;
+            tokio::select! {
+                () = ended.cancelled() => return,
+                () = sleep(CANCEL_POLL) => {}
+            }
             match state.read(id, principal).await {
                 Ok(Some(now)) if now.cancel_requested || now.state.is_final() => control.cancel.cancel(),
                 Ok(Some(_)) => {}

@@ -36,7 +36,7 @@ fn every_query_is_one_statement_without_placeholders() {
     }
     assert!(sql(0).is_none() && sql(23).is_none() && answer(0).is_none() && answer(23).is_none());
     assert!(sql(1).unwrap().contains("l_shipdate <= date '1998-12-01' - interval '90' day\n"));
-    assert!(sql(6).unwrap().contains("l_discount between 0.06 - 0.01 and 0.06 + 0.01"));
+    assert!(sql(6).unwrap().contains("l_discount between decimal '0.06' - decimal '0.01' and decimal '0.06' + decimal '0.01'"));
     assert!(sql(15).unwrap().starts_with("with revenue0 (supplier_no, total_revenue) as (\n\tselect"));
     assert!(sql(16).unwrap().contains("in (49, 14, 23, 45, 19, 3, 36, 9)"));
     assert!(sql(3).unwrap().ends_with("\nlimit 10"));
