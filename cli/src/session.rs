@@ -170,8 +170,8 @@ impl Runner for Session {
         if let Some(workers) = count {
             let settings = Settings { workers, ..self.local.settings.clone() };
             settings.validate().map_err(|e| Failure::Usage(e.message))?;
-            let writable = Settings { workers, ..self.local.coordinator.settings().clone() };
-            let writable = Settings { write_locations: writable.write_locations, ..settings.clone() };
+            let write_locations = self.local.coordinator.settings().write_locations.clone();
+            let writable = Settings { write_locations, ..settings.clone() };
             self.local = Local::with_workspace(settings, writable, self.local.workspace.clone(), self.runtimes.compute()?)?;
         }
         Ok(self.settings().workers)
