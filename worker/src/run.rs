@@ -19,15 +19,20 @@ use engine::task::{
 use engine::write::WriteAccess;
 use engine::{Error, ErrorKind, Result};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// An attempt that ends within this time never looks for the cancel marker.
 const FIRST_CANCEL_POLL: Duration = Duration::from_millis(500);
 /// Longest wait for writes that a stopped plan has sent, below the time that a function keeps for its answer.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
+/// Longest wait for the answer to the last look for the cancel marker: S3's slowest thousandth takes 0.2 s.
+const LAST_LOOK_TIME: Duration = Duration::from_millis(500);
 
 /// What the attempts of one worker process share.
 #[derive(Clone, Debug)]
@@ -178,11 +183,23 @@ impl Attempt {
             caught(&what, attempt.run()).await
         }));
         let asked = Duration::from_millis(self.request.time_left_ms);
-        tokio::select! {
+        let (ended, until) = oneshot::channel();
+        let mut looking = pin!(self.cancel_marker(until));
+        let mut is_looking = true;
+        let result = tokio::select! {
             ended = &mut plan.0 => ended.unwrap_or_else(|_| Err(Error::internal("the worker panicked"))),
-            () = self.cancel_marker() => Err(Error::new(ErrorKind::Cancelled, format!("attempt {} was told to stop", self.id))),
+            () = &mut looking => {
+                is_looking = false;
+                Err(Error::new(ErrorKind::Cancelled, format!("attempt {} was told to stop", self.id)))
+            }
             () = sleep(self.time_left) => Err(out_of_time(self.id, asked, self.time_left)),
+        };
+        drop((plan, ended));
+        if is_looking {
+            // A request that is given up may have been sent or not: the bill would not know.
+            drop(timeout(LAST_LOOK_TIME, looking).await);
         }
+        result
     }
 
     fn exchange(&self) -> Result<Exchange> {
@@ -194,15 +211,23 @@ impl Attempt {
         Exchange::open(&registry, url, self.query)
     }
 
-    /// Ends when the query's cancel marker appears; never where nobody asked to look for it.
-    fn cancel_marker(&self) -> impl Future<Output = ()> + use<> {
+    /// Ends when the query's cancel marker appears (never where nobody asked to look for it), or between two looks after the
+    /// sender of `until` was dropped.
+    fn cancel_marker(&self, mut until: oneshot::Receiver<()>) -> impl Future<Output = ()> + use<> {
         let pause = Duration::from_millis(self.request.cancel_poll_ms);
         let exchange = self.exchange().ok().filter(|_| !pause.is_zero());
         async move {
-            let Some(exchange) = exchange else { return std::future::pending().await };
-            sleep(FIRST_CANCEL_POLL).await;
-            while !exchange.is_cancelled().await {
-                sleep(pause).await;
+            let Some(exchange) = exchange else { return drop(until.await) };
+            let mut next = FIRST_CANCEL_POLL;
+            loop {
+                tokio::select! {
+                    _ = &mut until => return,
+                    () = sleep(next) => {}
+                }
+                if exchange.is_cancelled().await {
+                    return;
+                }
+                next = pause;
             }
         }
     }
