@@ -1,4 +1,5 @@
 //! `avg` of decimals with the digits of its argument, as Athena has it; the engine's has four more, and cuts off behind them.
+//! Likewise that of reals, which is a real.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -10,11 +11,11 @@ use datafusion::optimizer::AnalyzerRule;
 
 /// The analyzer rule; runs before type coercion, which makes comparisons fit the new types.
 #[derive(Debug)]
-pub(crate) struct DecimalAverages;
+pub(crate) struct Averages;
 
-impl AnalyzerRule for DecimalAverages {
+impl AnalyzerRule for Averages {
     fn name(&self) -> &str {
-        "athena_decimal_averages"
+        "athena_averages"
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
@@ -45,7 +46,7 @@ fn rounded(node: &LogicalPlan, input: &LogicalPlan, functions: &[Expr]) -> Resul
             Some(argument) => argument.get_type(input.schema())?,
             None => DataType::Null,
         };
-        if matches!(own, DataType::Decimal128(..)) && own != *field.data_type() {
+        if matches!(own, DataType::Decimal128(..) | DataType::Float32) && own != *field.data_type() {
             found = true;
             columns.push(cast(column, own).alias_qualified(qualifier.cloned(), field.name()));
         } else {

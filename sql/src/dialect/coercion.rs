@@ -2,7 +2,7 @@
 //!
 //! DataFusion makes decimals of doubles, dates of numbers, and one time zone of several; and it has an order for NaN.
 
-use super::operators;
+use super::{floats, operators};
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -60,6 +60,11 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::Between(Between { expr, negated, low, high }) => {
             let (all, changed) = unified(vec![*expr, *low, *high], schema, Zones::Any)?;
             Ok(match <[Expr; 3]>::try_from(all) {
+                Ok([expr, low, high]) if floats::may_reach_nan(&expr, &high, schema) => {
+                    let least = compared(expr.clone(), Operator::GtEq, low, schema)?.data;
+                    let within = least.and(compared(expr, Operator::LtEq, high, schema)?.data);
+                    Transformed::yes(if negated { Expr::Not(Box::new(within)) } else { within })
+                }
                 Ok([expr, low, high]) => {
                     let between = Between::new(Box::new(expr), negated, Box::new(low), Box::new(high));
                     Transformed::new_transformed(Expr::Between(between), changed)
@@ -70,9 +75,21 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::InList(InList { expr, list, negated }) => {
             let (mut all, changed) = unified(std::iter::once(*expr).chain(list).collect(), schema, Zones::Any)?;
             let first = all.remove(0);
+            let apart = floats::compared_apart(&first, &mut all, schema);
+            if !apart.is_empty() {
+                let equal = |item| Ok(compared(first.clone(), Operator::Eq, item, schema)?.data);
+                let mut any = apart.into_iter().map(equal).collect::<Result<Vec<_>>>()?;
+                if !all.is_empty() {
+                    any.push(Expr::InList(InList::new(Box::new(first), all, false)));
+                }
+                let any = any.into_iter().reduce(Expr::or).ok_or_else(lost)?;
+                return Ok(Transformed::yes(if negated { Expr::Not(Box::new(any)) } else { any }));
+            }
             Ok(Transformed::new_transformed(Expr::InList(InList::new(Box::new(first), all, negated)), changed))
         }
         Expr::Case(case) => cased(case, schema),
+        Expr::AggregateFunction(call) => Ok(floats::counted(call, schema)),
+        Expr::WindowFunction(call) => floats::windowed(call, schema),
         Expr::ScalarFunction(call) if call.name() == "owlet_try_divide" => Ok(tried(call, schema)),
         Expr::ScalarFunction(call) if call.name() == "nullif" => null_if(call, schema),
         Expr::ScalarFunction(ScalarFunction { func, args }) if COMMON.contains(&func.name()) => {
@@ -153,10 +170,7 @@ fn compared(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<
         let equal = nested_equal().call(vec![left, right]);
         return Ok(Transformed::yes(if op == Operator::NotEq { Expr::Not(Box::new(equal)) } else { equal }));
     }
-    let may_be_nan = |side: &Expr, of: &DataType| {
-        of.is_floating() && !side.is_volatile() && !matches!(side, Expr::Literal(value, _) if !is_nan(value))
-    };
-    let (left_nan, right_nan) = (may_be_nan(&left, &left_type), may_be_nan(&right, &right_type));
+    let (left_nan, right_nan) = (floats::may_be_nan(&left, &left_type), floats::may_be_nan(&right, &right_type));
     // To the engine NaN is the greatest number, and equal to itself.
     let compared = match op {
         Operator::Gt | Operator::GtEq if left_nan => {
@@ -178,14 +192,6 @@ fn compared(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<
         _ => return Ok(Transformed::new_transformed(binary(left, op, right), changed)),
     };
     Ok(Transformed::yes(compared))
-}
-
-fn is_nan(value: &ScalarValue) -> bool {
-    match value {
-        ScalarValue::Float64(Some(value)) => value.is_nan(),
-        ScalarValue::Float32(Some(value)) => value.is_nan(),
-        _ => false,
-    }
 }
 
 fn binary(left: Expr, op: Operator, right: Expr) -> Expr {

@@ -10,6 +10,7 @@
 pub(crate) mod averages;
 pub(crate) mod casts;
 pub(crate) mod coercion;
+mod floats;
 pub(crate) mod lateral;
 pub(crate) mod operators;
 pub(crate) mod relations;
@@ -45,7 +46,7 @@ pub fn session(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     // fit them, and casts are known behind all that.
     let coercion = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
     rules.insert(coercion, Arc::new(coercion::AthenaCoercion));
-    rules.insert(coercion, Arc::new(averages::DecimalAverages));
+    rules.insert(coercion, Arc::new(averages::Averages));
     rules.push(Arc::new(casts::AthenaCasts::default()));
     builder.with_analyzer_rules(rules)
 }
