@@ -125,7 +125,8 @@ impl Conversion<'_> {
                 "NOT_SUPPORTED: a TRY_CAST of an array, map or row whose parts may fail: cast each part".into(),
             ));
         }
-        let is_inexact = from.is_floating() || matches!(from, Decimal128(..));
+        // Of text the engine takes spaces around a number, too.
+        let is_inexact = from.is_floating() || matches!(from, Decimal128(..)) || is_text(from);
         match (from, to) {
             (_, to) if is_text(to) => self.text(value, from, to),
             (_, Int8) if is_inexact => self.call("integer", value, vec![lit("tinyint")], to),
