@@ -219,7 +219,7 @@ struct FileColumns {
 }
 
 impl FileColumns {
-    fn new(schema: SchemaRef, names: HashSet<String>, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Self {
+    fn new(schema: SchemaRef, names: HashSet<String>, predicate: Option<Arc<dyn PhysicalExpr>>) -> Self {
         let prune = |predicate| PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema)).try_build(predicate).ok();
         Self { predicate: predicate.and_then(prune), schema, names }
     }
@@ -238,7 +238,7 @@ struct ScanColumns<'a> {
 impl<'a> ScanColumns<'a> {
     fn new(scan: &'a FileScanConfig) -> Self {
         let (names, predicate) = (scanned_columns(scan), scan.file_source().filter());
-        let found = FileColumns::new(Arc::clone(scan.file_schema()), names.clone(), predicate.as_ref());
+        let found = FileColumns::new(Arc::clone(scan.file_schema()), names.clone(), predicate.clone());
         Self { scan, names, predicate, last: None, found }
     }
 
@@ -274,7 +274,7 @@ impl<'a> ScanColumns<'a> {
             let predicate = replace_columns_with_literals(Arc::clone(predicate), &values).ok()?;
             adapter.rewrite(predicate).ok()
         });
-        FileColumns::new(schema, names, predicate.as_ref())
+        FileColumns::new(schema, names, predicate)
     }
 }
 
