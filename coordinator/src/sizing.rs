@@ -22,8 +22,10 @@ use datafusion_distributed::{
     DesiredTaskCountEvent, DesiredTaskCountEventResponse, DesiredTaskCountHandler, DistributedLeafExec, ScaleUpLeafNodeEvent,
     ScaleUpLeafNodeEventResponse, ScaleUpLeafNodeHandler,
 };
+use engine::columns::sample;
 use engine::settings::Settings;
 use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectMeta;
 use object_store::path::Path;
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
@@ -107,10 +109,8 @@ impl ScanSizing {
 
     /// Reads the footers of all files of `scan`, or of a sample from all over their order.
     async fn read_footers(&self, scan: &FileScanConfig) -> DataFusionResult<()> {
-        let all: Vec<&PartitionedFile> = scan.file_groups.iter().flat_map(FileGroup::iter).collect();
-        let count = all.len().min(self.max_footers);
-        let files: Vec<_> =
-            (0..count).filter_map(|index| all.get(index * all.len() / count)).map(|file| file.object_meta.clone()).collect();
+        let all = scan.file_groups.iter().flat_map(FileGroup::iter).map(|file| &file.object_meta);
+        let files: Vec<ObjectMeta> = sample(all, self.max_footers).into_iter().cloned().collect();
         let store = self.runtime.object_store(&scan.object_store_url)?;
         let cache = self.runtime.cache_manager.get_file_metadata_cache();
         let known: HashSet<Path> = self.lock_footers().keys().cloned().collect();

@@ -17,14 +17,16 @@ mod reader;
 
 pub use fits::{fits, other_case};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use adapter::FileColumns;
 use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::common::DataFusionError;
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::ExecutionPlan;
+use object_store::ObjectMeta;
 use object_store::path::Path;
 use reader::CheckedReaders;
 use serde::{Deserialize, Serialize};
@@ -95,10 +97,36 @@ impl TableColumns {
         declared.fields().iter().map(|field| place(field.name())).collect()
     }
 
+    /// The error of a `file` whose footer cannot be read.
+    pub fn unreadable(&self, error: impl Into<DataFusionError>, file: &ObjectMeta) -> Error {
+        unreadable(error.into(), file, &self.table)
+    }
+
     fn error(&self, column: &str, file: impl Display, why: &str) -> Error {
         let hive = self.types.get(column).map_or("unknown", String::as_str);
         Error::invalid(format!("HIVE_BAD_DATA: column {column} ({hive}) of table {}, file '{file}': {why}", self.table))
     }
+}
+
+/// The error of a `file` of `table` that is not what it should be.
+pub fn unreadable(error: DataFusionError, file: &ObjectMeta, table: &str) -> Error {
+    let error = Error::from(error);
+    let kind = match error.kind {
+        ErrorKind::InvalidQuery | ErrorKind::Internal => ErrorKind::Corrupt,
+        kind => kind,
+    };
+    Error::new(kind, format!("table {table}, file '{}' ({} bytes): {}", file.location, file.size, error.message))
+}
+
+/// At most `most` of `files`, from all over the order of their paths: what lies together is often alike. Whoever asks for the same
+/// files gets the same ones, whose footers are in the cache then.
+pub fn sample<'a>(files: impl IntoIterator<Item = &'a ObjectMeta>, most: usize) -> Vec<&'a ObjectMeta> {
+    let mut files: Vec<&ObjectMeta> = files.into_iter().collect();
+    files.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+    // Ranges of one file.
+    files.dedup_by(|a, b| a.location == b.location);
+    let count = files.len().min(most);
+    (0..count).filter_map(|index| files.get(index * files.len() / count).copied()).collect()
 }
 
 /// `plan`, if it is a scan that carries [`TableColumns`], with what finds them in each file; others as they are.

@@ -4,7 +4,7 @@
 //! of a file than the schema.
 
 use super::{TableColumns, fits, is_text};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use bytes::Bytes;
 use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::datasource::listing::PartitionedFile;
@@ -85,7 +85,7 @@ impl AsyncFileReader for CheckedReader {
     ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
         async move {
             let read = self.inner.get_metadata(options).await;
-            let found = read.map_err(|error| unreadable(error, &self.meta, &self.columns.table));
+            let found = read.map_err(|error| self.columns.unreadable(error, &self.meta));
             found.and_then(|found| noted(found, &self.columns, &self.declared, &self.meta)).map_err(external)
         }
         .boxed()
@@ -94,15 +94,6 @@ impl AsyncFileReader for CheckedReader {
 
 fn external(error: Error) -> ParquetError {
     ParquetError::External(Box::new(error))
-}
-
-fn unreadable(error: ParquetError, meta: &ObjectMeta, table: &str) -> Error {
-    let error = Error::from(datafusion::common::DataFusionError::from(error));
-    let kind = match error.kind {
-        ErrorKind::InvalidQuery | ErrorKind::Internal => ErrorKind::Corrupt,
-        kind => kind,
-    };
-    Error::new(kind, format!("table {table}, file '{}' ({} bytes): {}", meta.location, meta.size, error.message))
 }
 
 /// The footer `found`, with notes where the adapter needs some.
@@ -114,7 +105,7 @@ fn noted(
 ) -> Result<Arc<ParquetMetaData>> {
     let file = found.file_metadata();
     let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())
-        .map_err(|error| unreadable(error, meta, &columns.table))?;
+        .map_err(|error| columns.unreadable(error, meta))?;
     let mut notes = Vec::new();
     let mut all_fit = true;
     for (field, place) in declared.fields().iter().zip(columns.places(declared, &schema, &meta.location)?) {

@@ -212,3 +212,15 @@ async fn structs_go_by_name_and_miss_fields() -> TestResult {
     assert!(world.error(&["s"]).await.contains("the struct's field is 'B' in the file"));
     Ok(())
 }
+
+#[test]
+fn a_sample_is_the_same_in_any_order_and_from_all_over() {
+    let mut files: Vec<ObjectMeta> = (0..10).map(|n| PartitionedFile::new(format!("f{n}"), 1).object_meta).collect();
+    let names = |files: &[ObjectMeta], most| sample(files, most).iter().map(|file| file.location.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&files, 4), ["f0", "f2", "f5", "f7"]);
+    files.reverse();
+    files.extend(files.clone());
+    assert_eq!(names(&files, 4), ["f0", "f2", "f5", "f7"]);
+    assert_eq!((names(&files, 10).len(), names(&files, 99).len(), names(&files, 0).len()), (10, 10, 0));
+    assert_eq!(names(&[], 3), [""; 0]);
+}

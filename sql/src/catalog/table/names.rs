@@ -5,7 +5,6 @@ use super::shape::json_type;
 use crate::catalog::model::Table;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::Session;
-use datafusion::common::DataFusionError;
 use datafusion::common::stats::Precision;
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::file_format::FileFormat;
@@ -13,8 +12,8 @@ use datafusion::datasource::file_format::json::JsonFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::parquet::arrow::parquet_to_arrow_schema;
-use engine::columns::{PLANNED_FOOTERS, TableColumns, other_case};
-use engine::{Error, ErrorKind, Result};
+use engine::columns::{PLANNED_FOOTERS, TableColumns, other_case, sample, unreadable};
+use engine::{Error, Result};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
@@ -52,14 +51,14 @@ pub(super) async fn rows_of_parquet(
     columns: &TableColumns,
 ) -> Result<Precision<usize>> {
     let cache = session.runtime_env().cache_manager.get_file_metadata_cache();
-    let sample = sample(files, PLANNED_FOOTERS);
-    let (count, is_whole) = (sample.len(), sample.len() == files.len());
+    let sample: Vec<ObjectMeta> = sample(files, PLANNED_FOOTERS).into_iter().cloned().collect();
+    let is_whole = sample.len() == files.len();
     let reads = futures::stream::iter(sample).map(|meta| {
         let cache = Arc::clone(&cache);
         async move {
             let footer =
                 DFParquetMetadata::new(store.as_ref(), &meta).with_file_metadata_cache(Some(cache)).fetch_metadata().await;
-            let footer = footer.map_err(|e| unreadable(e.into(), &meta, &columns.table))?;
+            let footer = footer.map_err(|e| columns.unreadable(e, &meta))?;
             Ok::<_, Error>((meta, footer))
         }
     });
@@ -71,26 +70,19 @@ pub(super) async fn rows_of_parquet(
         rows = rows.saturating_add(u64::try_from(footer.num_rows()).unwrap_or(0));
         bytes = bytes.saturating_add(meta.size);
         let schema = parquet_to_arrow_schema(footer.schema_descr(), footer.key_value_metadata())
-            .map_err(|e| unreadable(DataFusionError::from(e).into(), &meta, &columns.table))?;
+            .map_err(|e| columns.unreadable(e, &meta))?;
         // Nearly always every file has the schema of the one before.
         if last.as_ref().is_none_or(|last| last.fields() != schema.fields()) {
             columns.check(declared, &schema, &meta.location, |index| projection.contains(&index))?;
             last = Some(schema);
         }
     }
-    tracing::debug!(table = columns.table, footers = count, files = files.len(), "footers read for a plan");
     if is_whole {
         return Ok(Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX)));
     }
     let all = files.iter().map(|meta| u128::from(meta.size)).sum::<u128>();
     let estimate = u128::from(rows) * all / u128::from(bytes.max(1));
     Ok(Precision::Inexact(usize::try_from(estimate).unwrap_or(usize::MAX)))
-}
-
-/// At most `most` of `files`, from all over their order: what lies together is often alike.
-fn sample(files: &[ObjectMeta], most: usize) -> Vec<ObjectMeta> {
-    let count = files.len().min(most);
-    (0..count).filter_map(|index| files.get(index * files.len() / count)).cloned().collect()
 }
 
 /// Looks at the keys of some files: JSON serdes match keys in any case, and the reader does not.
@@ -104,7 +96,7 @@ pub(super) async fn of_json(
 ) -> Result<Schema> {
     let reads = futures::stream::iter(files.iter().take(SAMPLED_FILES).cloned().collect::<Vec<_>>()).map(|meta| async move {
         let read = format.infer_schema(session, store, std::slice::from_ref(&meta)).await;
-        let schema = read.map_err(|e| unreadable(e.into(), &meta, &table.full_name()))?;
+        let schema = read.map_err(|e| unreadable(e, &meta, &table.full_name()))?;
         Ok::<_, Error>((meta, schema))
     });
     let mut reads = reads.buffered(CONCURRENT_READS);
@@ -113,15 +105,6 @@ pub(super) async fn of_json(
         found.note(&schema, &meta.location)?;
     }
     Ok(found.schema())
-}
-
-fn unreadable(error: Error, meta: &ObjectMeta, table: &str) -> Error {
-    let kind = match error.kind {
-        ErrorKind::InvalidQuery | ErrorKind::Internal => ErrorKind::Corrupt,
-        kind => kind,
-    };
-    let text = format!("table {table}, file '{}' ({} bytes): {}", meta.location, meta.size, error.message);
-    Error::new(kind, text)
 }
 
 /// The keys that JSON files have for the table's columns so far.
