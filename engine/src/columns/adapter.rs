@@ -56,8 +56,8 @@ impl PhysicalExprAdapterFactory for FileColumns {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Read {
     AsIs,
-    /// To milliseconds, from this unit.
-    Rounded(TimeUnit),
+    /// From this unit to this type of milliseconds.
+    Rounded(TimeUnit, DataType),
     /// From bytes that are checked to be UTF-8, to this type of text.
     Text(DataType),
 }
@@ -65,9 +65,10 @@ enum Read {
 impl Read {
     fn of(declared: &Field, kind: &Field, found: &Schema) -> Self {
         match (declared.data_type(), kind.data_type()) {
-            (declared, DataType::Timestamp(unit @ (TimeUnit::Microsecond | TimeUnit::Nanosecond), _)) if *declared == MILLIS => {
-                Read::Rounded(*unit)
-            }
+            (
+                millis @ DataType::Timestamp(TimeUnit::Millisecond, _),
+                DataType::Timestamp(unit @ (TimeUnit::Microsecond | TimeUnit::Nanosecond), _),
+            ) => Read::Rounded(*unit, millis.clone()),
             (text, bytes) if is_text(text) && is_bytes(bytes) => Read::Text(text.clone()),
             (text, _) if is_text(text) && found.metadata().contains_key(&format!("{BYTES_NOTE}{}", kind.name())) => {
                 Read::Text(text.clone())
@@ -114,7 +115,7 @@ impl FileAdapter {
         let own: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), index));
         Transformed::yes(match read {
             Read::AsIs => own,
-            Read::Rounded(unit) => to_millis(own, field.data_type(), *unit, column.name()),
+            Read::Rounded(unit, target) => to_millis(own, field.data_type(), *unit, target),
             Read::Text(target) => checked_text(own, field.data_type(), target.clone()),
         })
     }
@@ -124,13 +125,14 @@ fn cast(expr: Arc<dyn PhysicalExpr>, to: DataType) -> Arc<dyn PhysicalExpr> {
     Arc::new(CastExpr::new(expr, to, None))
 }
 
-fn to_millis(own: Arc<dyn PhysicalExpr>, kind: &DataType, unit: TimeUnit, name: &str) -> Arc<dyn PhysicalExpr> {
+fn to_millis(own: Arc<dyn PhysicalExpr>, kind: &DataType, unit: TimeUnit, target: &DataType) -> Arc<dyn PhysicalExpr> {
     // With a zone it is the time of a clock there.
     let plain = DataType::Timestamp(unit, None);
     let own = if *kind == plain { own } else { cast(own, plain) };
-    let field = Arc::new(Field::new(name, MILLIS, true));
-    let function = Arc::clone(&TO_MILLIS);
-    Arc::new(ScalarFunctionExpr::new(TO_MILLIS.name(), function, vec![own], field, Arc::new(ConfigOptions::default())))
+    let (function, field) = (Arc::clone(&TO_MILLIS), Arc::new(Field::new(TO_MILLIS.name(), MILLIS, true)));
+    let options = Arc::new(ConfigOptions::default());
+    let rounded = Arc::new(ScalarFunctionExpr::new(TO_MILLIS.name(), function, vec![own], field, options));
+    if *target == MILLIS { rounded } else { cast(rounded, target.clone()) }
 }
 
 /// The text of bytes: the cast to text is what checks them.

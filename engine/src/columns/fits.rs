@@ -17,6 +17,7 @@ pub fn fits(declared: &DataType, file: &DataType, is_top: bool) -> Result<(), St
         (Timestamp(..), Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _)) if !is_top => {
             Err("timestamps finer than milliseconds can be read on their own, not within an array, map or struct".into())
         }
+        (Timestamp(TimeUnit::Microsecond, _), Timestamp(TimeUnit::Nanosecond, _)) => no(),
         (Float64, Float32) | (Timestamp(_, _), Timestamp(_, _)) => Ok(()),
         (Decimal128(p, s), DataType::Decimal32(fp, fs) | DataType::Decimal64(fp, fs) | Decimal128(fp, fs)) => {
             if s >= fs && i16::from(*p) - i16::from(*s) >= i16::from(*fp) - i16::from(*fs) { Ok(()) } else { no() }

@@ -134,6 +134,19 @@ async fn each_file_has_its_own_spelling_order_and_types() -> TestResult {
 }
 
 #[tokio::test]
+async fn finer_timestamps_are_rounded_or_refused() -> TestResult {
+    let zoned = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+    let world = World::new(&[("z", zoned), ("u", DataType::Timestamp(TimeUnit::Microsecond, None))])?;
+    let micros = || of(TimestampMicrosecondArray::from(vec![1_500]).with_timezone("UTC"));
+    world.put("a", vec![("Z", micros()), ("u", of(TimestampMicrosecondArray::from(vec![1_500])))]).await?;
+    assert_eq!(world.rows(&["z", "u"], None).await?, ["1970-01-01T00:00:00.002Z,1970-01-01T00:00:00.001500"]);
+    world.put("b", vec![("z", micros()), ("U", of(TimestampNanosecondArray::from(vec![1_500])))]).await?;
+    assert_eq!(world.rows(&["z"], None).await?.len(), 2);
+    assert!(world.error(&["u"]).await.contains("file 'b': its type in the file is Timestamp(ns)"));
+    Ok(())
+}
+
+#[tokio::test]
 async fn pruning_goes_by_the_names_of_the_file() -> TestResult {
     let world = World::new(&[("id", LONG), ("x", LONG), ("s", TEXT), ("t", TIME)])?;
     // Pruned by the wrong column, or by the order of the table, other rows would be left.

@@ -163,7 +163,8 @@ impl HiveTable {
         let mut rows = Precision::Absent;
         let (file_schema, reader): (Schema, Option<Arc<dyn FileFormat>>) = match &self.format {
             TableFormat::Parquet => {
-                let declared = Schema::new(self.columns.iter().map(|column| Arc::clone(&column.field)).collect::<Fields>());
+                let declared = |column: &TypedColumn| Field::new(&column.name, column.field.data_type().clone(), true);
+                let declared = Schema::new(self.columns.iter().map(declared).collect::<Vec<_>>());
                 let columns = names::table_columns(&self.table, &self.columns);
                 rows = names::rows_of_parquet(session, &store, &metas, &declared, projection, &columns).await?;
                 (declared, Some(Arc::new(names::parquet_format(&columns)?)))
