@@ -292,7 +292,7 @@ impl Run<'_> {
         read_inputs(&self.completed.outputs, inputs, index, tasks)
     }
 
-    /// Moves the plan and inline inputs to the exchange, where the request would be too big.
+    /// Moves inline inputs, and then the plan with its pins, to the exchange, where the request would be too big.
     async fn shrink(&mut self, request: &mut TaskRequest, attempt: AttemptId) -> Result<()> {
         self.completed.wrote_objects = true;
         if !request.inputs.is_empty() {
@@ -306,7 +306,7 @@ impl Run<'_> {
         }
         if request.to_bytes().len() > self.env.settings.max_request_bytes {
             let key = Exchange::plan_key(attempt);
-            self.env.exchange.put(&key, std::mem::take(&mut request.plan)).await?;
+            self.env.exchange.put(&key, request.take_plan()).await?;
             request.plan_key = key;
         }
         Ok(())

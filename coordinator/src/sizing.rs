@@ -2,15 +2,19 @@
 
 use crate::verify::file_scan;
 use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, Result as DataFusionResult};
+use datafusion::common::{DataFusionError, Result as DataFusionResult, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, ParquetFileMetrics, RowGroupAccessPlanFilter};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr_adapter::{PhysicalExprAdapter, replace_columns_with_literals};
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
@@ -18,9 +22,12 @@ use datafusion_distributed::{
     DesiredTaskCountEvent, DesiredTaskCountEventResponse, DesiredTaskCountHandler, DistributedLeafExec, ScaleUpLeafNodeEvent,
     ScaleUpLeafNodeEventResponse, ScaleUpLeafNodeHandler,
 };
+use engine::columns::sample;
 use engine::settings::Settings;
 use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectMeta;
 use object_store::path::Path;
+use parquet::arrow::parquet_to_arrow_schema;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -30,6 +37,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 const FOOTER_READS: usize = 32;
 /// Bytes that a split counts for at the least: opening a file or row group costs about a request.
 const MIN_SPLIT_WEIGHT: u64 = 64 << 10;
+/// Splits of a task for which it is better to have another one, however few bytes they are: each costs requests, and room in the
+/// task's plan.
+const SPLITS_PER_TASK: usize = 1_000;
 
 /// A part of a source file that is read as one, and what reading it costs.
 #[derive(Clone, Debug)]
@@ -97,11 +107,10 @@ impl ScanSizing {
         Ok(bytes)
     }
 
+    /// Reads the footers of all files of `scan`, or of a sample from all over their order.
     async fn read_footers(&self, scan: &FileScanConfig) -> DataFusionResult<()> {
-        let files: Vec<_> = scan.file_groups.iter().flat_map(FileGroup::iter).map(|file| file.object_meta.clone()).collect();
-        if files.len() > self.max_footers {
-            return Ok(());
-        }
+        let all = scan.file_groups.iter().flat_map(FileGroup::iter).map(|file| &file.object_meta);
+        let files: Vec<ObjectMeta> = sample(all, self.max_footers).into_iter().cloned().collect();
         let store = self.runtime.object_store(&scan.object_store_url)?;
         let cache = self.runtime.cache_manager.get_file_metadata_cache();
         let known: HashSet<Path> = self.lock_footers().keys().cloned().collect();
@@ -128,25 +137,52 @@ impl ScanSizing {
         self.footers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The splits of a scan, in file order; whole files where footers were not read.
+    /// The splits of a scan, in file order. Files whose footers were not read are taken to be like those that were.
     fn splits(&self, scan: &FileScanConfig) -> Vec<Split> {
-        let columns = scanned_columns(scan);
-        let predicate = pruning_predicate(scan);
+        let mut columns = ScanColumns::new(scan);
         let footers = self.lock_footers();
         let files = scan.file_groups.iter().flat_map(FileGroup::iter);
-        files
-            .flat_map(|file| match footers.get(&file.object_meta.location) {
-                Some(footer) => file_splits(file, footer, &columns, predicate.as_ref(), scan),
-                None => whole_file(file),
+        let mut seen = Sample::default();
+        let known: Vec<(&PartitionedFile, Option<Vec<Split>>)> = files
+            .map(|file| {
+                let splits =
+                    footers.get(&file.object_meta.location).map(|footer| file_splits(file, footer, columns.of(file, footer)));
+                splits.iter().for_each(|splits| seen.note(file, splits));
+                (file, splits)
             })
-            .collect()
+            .collect();
+        known.into_iter().flat_map(|(file, splits)| splits.unwrap_or_else(|| seen.splits(file, self.split_bytes))).collect()
     }
 }
 
-/// One split for a file or the range of it that the plan reads.
-fn whole_file(file: &PartitionedFile) -> Vec<Split> {
-    let (start, end) = file_range(file);
-    vec![Split { file: file.clone(), start, end, bytes: (end - start).max(1) }]
+/// What the files of a scan whose footers were read say of the others.
+#[derive(Default, Debug)]
+struct Sample {
+    file_bytes: u64,
+    read_bytes: u64,
+    splits: u64,
+}
+
+impl Sample {
+    fn note(&mut self, file: &PartitionedFile, splits: &[Split]) {
+        let (start, end) = file_range(file);
+        self.file_bytes += end.saturating_sub(start);
+        self.read_bytes += splits.iter().map(|split| split.bytes).sum::<u64>();
+        self.splits += splits.len() as u64;
+    }
+
+    /// Even parts of a file: not smaller than row groups are elsewhere, and no more than tasks could want.
+    fn splits(&self, file: &PartitionedFile, split_bytes: u64) -> Vec<Split> {
+        let (start, end) = file_range(file);
+        let size = end.saturating_sub(start);
+        let scaled =
+            |part: u64| u64::try_from(u128::from(size) * u128::from(part) / u128::from(self.file_bytes.max(1))).unwrap_or(size);
+        let (bytes, most) = if self.splits == 0 { (size, 1) } else { (scaled(self.read_bytes), scaled(self.splits)) };
+        let parts = bytes.div_ceil(split_bytes).min(most).clamp(1, size.max(1));
+        let at = |part: u64| start + u64::try_from(u128::from(size) * u128::from(part) / u128::from(parts)).unwrap_or(size);
+        let part = |part: u64| Split { file: file.clone(), start: at(part), end: at(part + 1), bytes: (bytes / parts).max(1) };
+        (0..parts).map(part).collect()
+    }
 }
 
 fn file_range(file: &PartitionedFile) -> (u64, u64) {
@@ -174,9 +210,72 @@ fn scanned_columns(scan: &FileScanConfig) -> HashSet<String> {
     names
 }
 
-fn pruning_predicate(scan: &FileScanConfig) -> Option<PruningPredicate> {
-    let predicate = scan.file_source().filter()?;
-    PruningPredicateBuilder::new().with_file_schema(Arc::clone(scan.file_schema())).try_build(predicate).ok()
+/// What a scan reads of a file, in the file's own names.
+#[derive(Debug)]
+struct FileColumns {
+    schema: SchemaRef,
+    names: HashSet<String>,
+    predicate: Option<PruningPredicate>,
+}
+
+impl FileColumns {
+    fn new(schema: SchemaRef, names: HashSet<String>, predicate: Option<Arc<dyn PhysicalExpr>>) -> Self {
+        let prune = |predicate| PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema)).try_build(predicate).ok();
+        Self { predicate: predicate.and_then(prune), schema, names }
+    }
+}
+
+/// What a scan reads of its files: the same of each, unless the scan adapts its columns to each file.
+struct ScanColumns<'a> {
+    scan: &'a FileScanConfig,
+    names: HashSet<String>,
+    predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// Schema and partition of the last file: nearly always the next one has the same.
+    last: Option<(SchemaRef, &'a [ScalarValue])>,
+    found: FileColumns,
+}
+
+impl<'a> ScanColumns<'a> {
+    fn new(scan: &'a FileScanConfig) -> Self {
+        let (names, predicate) = (scanned_columns(scan), scan.file_source().filter());
+        let found = FileColumns::new(Arc::clone(scan.file_schema()), names.clone(), predicate.clone());
+        Self { scan, names, predicate, last: None, found }
+    }
+
+    fn of(&mut self, file: &'a PartitionedFile, footer: &ParquetMetaData) -> &FileColumns {
+        let Some(adapters) = &self.scan.expr_adapter_factory else { return &self.found };
+        let footer = footer.file_metadata();
+        let Ok(schema) = parquet_to_arrow_schema(footer.schema_descr(), footer.key_value_metadata()) else { return &self.found };
+        let is_known = |(last, values): &(SchemaRef, &[ScalarValue])| {
+            last.fields() == schema.fields() && *values == file.partition_values.as_slice()
+        };
+        if !self.last.as_ref().is_some_and(is_known) {
+            let schema = Arc::new(schema);
+            // What is wrong with a file is told by whoever opens it.
+            if let Ok(adapter) = adapters.create(Arc::clone(self.scan.file_schema()), Arc::clone(&schema)) {
+                self.found = self.adapted(adapter.as_ref(), Arc::clone(&schema), &file.partition_values);
+            }
+            self.last = Some((schema, &file.partition_values));
+        }
+        &self.found
+    }
+
+    fn adapted(&self, adapter: &dyn PhysicalExprAdapter, schema: SchemaRef, values: &[ScalarValue]) -> FileColumns {
+        let keys = self.scan.table_partition_cols().iter().map(|key| key.name().as_str());
+        let values: HashMap<&str, &ScalarValue> = keys.zip(values).collect();
+        let declared = self.scan.file_schema();
+        let own = |name: &String| {
+            let column = Column::new_with_schema(name, declared).ok()?;
+            adapter.rewrite(Arc::new(column)).ok()
+        };
+        let read = self.names.iter().filter_map(own).flat_map(|read| collect_columns(&read));
+        let names = read.map(|column| column.name().to_string()).collect();
+        let predicate = self.predicate.as_ref().and_then(|predicate| {
+            let predicate = replace_columns_with_literals(Arc::clone(predicate), &values).ok()?;
+            adapter.rewrite(predicate).ok()
+        });
+        FileColumns::new(schema, names, predicate)
+    }
 }
 
 /// Offset that decides which range a row group belongs to, as the Parquet reader decides it.
@@ -187,19 +286,13 @@ fn row_group_offset(group: &RowGroupMetaData) -> u64 {
 }
 
 /// One split per row group; together they cover the file's range without gaps, so that no row group can be lost.
-fn file_splits(
-    file: &PartitionedFile,
-    footer: &ParquetMetaData,
-    columns: &HashSet<String>,
-    predicate: Option<&PruningPredicate>,
-    scan: &FileScanConfig,
-) -> Vec<Split> {
+fn file_splits(file: &PartitionedFile, footer: &ParquetMetaData, columns: &FileColumns) -> Vec<Split> {
     let (start, end) = file_range(file);
     let groups = footer.row_groups();
     let mut access = RowGroupAccessPlanFilter::new(ParquetAccessPlan::new_all(groups.len()));
-    if let Some(predicate) = predicate {
+    if let Some(predicate) = &columns.predicate {
         let metrics = ParquetFileMetrics::new(0, file.object_meta.location.as_ref(), &ExecutionPlanMetricsSet::new());
-        access.prune_by_statistics(scan.file_schema(), footer.file_metadata().schema_descr(), groups, predicate, &metrics);
+        access.prune_by_statistics(&columns.schema, footer.file_metadata().schema_descr(), groups, predicate, &metrics);
     }
     let kept: HashSet<usize> = access.row_group_indexes().collect();
     let mut starts: Vec<(u64, usize)> =
@@ -213,7 +306,7 @@ fn file_splits(
     let mut from = start;
     let mut splits = Vec::with_capacity(starts.len());
     for ((_, index), to) in starts.into_iter().zip(bounds) {
-        let bytes = if kept.contains(&index) { projected_bytes(&groups[index], columns).max(1) } else { 0 };
+        let bytes = if kept.contains(&index) { projected_bytes(&groups[index], &columns.names).max(1) } else { 0 };
         splits.push(Split { file: file.clone(), start: from, end: to, bytes });
         from = to;
     }
@@ -228,10 +321,10 @@ fn projected_bytes(group: &RowGroupMetaData, columns: &HashSet<String>) -> u64 {
     read.map(|column| u64::try_from(column.compressed_size()).unwrap_or(0)).sum()
 }
 
-/// Tasks for `bytes` in `splits` parts of which each task reads at least one.
+/// Tasks for `bytes` in `splits` parts, of which each task reads at least one.
 fn task_count(bytes: u64, splits: usize, split_bytes: u64) -> usize {
     let by_bytes = usize::try_from(bytes.div_ceil(split_bytes)).unwrap_or(usize::MAX);
-    by_bytes.clamp(1, splits.max(1))
+    by_bytes.max(splits / SPLITS_PER_TASK).clamp(1, splits.max(1))
 }
 
 /// The file scan below `plan`, if its splits may go to any task: no declared order and no declared partitioning.
@@ -347,6 +440,21 @@ mod tests {
         assert_eq!(task_count(0, 0, 10), 1);
         assert_eq!((task_count(10, 9, 10), task_count(11, 9, 10)), (1, 2));
         assert_eq!(task_count(1_000, 3, 10), 3);
+        assert_eq!((task_count(10, 999, 10), task_count(10, 100_000, 10)), (1, 100));
+    }
+
+    #[test]
+    fn files_that_were_not_read_are_like_those_that_were() {
+        let mut sample = Sample::default();
+        let file = |size| PartitionedFile::new("f", size);
+        let ranges = |splits: &[Split]| splits.iter().map(|split| (split.start, split.end, split.bytes)).collect::<Vec<_>>();
+        assert_eq!(ranges(&sample.splits(&file(100), 10)), [(0, 100, 100)]);
+        // Two row groups in 100 bytes, of which 40 are read.
+        sample.note(&file(100), &[split("f", 0, 50, 20), split("f", 50, 100, 20)]);
+        assert_eq!(ranges(&sample.splits(&file(10), 10)), [(0, 10, 4)]);
+        assert_eq!(ranges(&sample.splits(&file(101), 1)), [(0, 50, 20), (50, 101, 20)]);
+        assert_eq!(ranges(&sample.splits(&file(200), 40)), [(0, 100, 40), (100, 200, 40)]);
+        assert_eq!(ranges(&sample.splits(&file(0), 1)), [(0, 0, 1)]);
     }
 
     #[test]

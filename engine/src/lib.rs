@@ -17,6 +17,7 @@
 //! the *exchange* carries rows from stage to stage through object storage.
 
 pub mod clock;
+pub mod columns;
 pub mod cost;
 pub mod error;
 pub mod exchange;

@@ -1,5 +1,6 @@
 //! Every knob, as plain data with units in the names; knows nothing of where a value came from.
 
+use crate::columns::PLANNED_FOOTERS;
 use crate::cost::{PriceTable, US_EAST_1_ARM64};
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ pub struct Settings {
     pub split_bytes: u64,
     /// Most tasks of one stage; 0 means the number of workers.
     pub max_tasks_per_stage: usize,
-    /// Most Parquet footers that the coordinator reads to size a scan; above it files count with their size.
+    /// Most Parquet footers that the coordinator reads to size a scan; of more files it reads a sample.
     pub max_planned_footers: usize,
     /// Outputs of an attempt up to this many encoded bytes travel inside the response.
     pub inline_limit_bytes: usize,
@@ -98,7 +99,7 @@ impl Default for Settings {
             local_partitions: 0,
             split_bytes: 32 << 20,
             max_tasks_per_stage: 0,
-            max_planned_footers: 4_096,
+            max_planned_footers: PLANNED_FOOTERS,
             inline_limit_bytes: 4 << 20,
             max_request_bytes: MAX_REQUEST_BYTES,
             exchange_buffer_bytes: 256 << 20,

@@ -12,6 +12,7 @@ mod functions;
 mod glue;
 mod http_api;
 mod lifecycle;
+mod many_files;
 mod plans;
 mod policies;
 mod s3;

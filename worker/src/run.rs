@@ -14,7 +14,7 @@ use engine::session::{SharedRuntime, memory_pool, session_config, session_state,
 use engine::settings::Settings;
 use engine::storage::{Meter, PendingWrites, Pins, Storage};
 use engine::task::{
-    Output, PROTOCOL_VERSION, ResourceUse, Running, TaskError, TaskOutcome, TaskRequest, TaskResult, decode_plan,
+    Output, PROTOCOL_VERSION, PinnedObject, ResourceUse, Running, TaskError, TaskOutcome, TaskRequest, TaskResult, decode_plan,
 };
 use engine::write::WriteAccess;
 use engine::{Error, ErrorKind, Result};
@@ -235,11 +235,11 @@ impl Attempt {
     async fn run(&self) -> Result<Output> {
         let request = &self.request;
         let exchange = self.exchange()?;
-        let state = self.session(exchange.clone())?;
-        let plan_bytes = match request.plan_key.as_str() {
-            "" => request.plan.clone(),
-            key => exchange.get(key).await?,
+        let (plan_bytes, pins) = match request.plan_key.as_str() {
+            "" => (request.plan.clone(), request.pins.clone()),
+            key => TaskRequest::taken_plan(&exchange.get(key).await?)?,
         };
+        let state = self.session(exchange.clone(), &pins)?;
         let context = state.task_ctx();
         let plan = without_broadcast(decode_plan(&plan_bytes, &context)?);
         // Set once: an attempt runs once.
@@ -260,10 +260,10 @@ impl Attempt {
         Ok(output)
     }
 
-    fn session(&self, exchange: Exchange) -> Result<SessionState> {
+    fn session(&self, exchange: Exchange, planned: &[PinnedObject]) -> Result<SessionState> {
         let request = &self.request;
         let pins = self.worker.shared.pins();
-        for pin in &request.pins {
+        for pin in planned {
             pins.pin(&pin.store, &object_store::path::Path::from(pin.path.as_str()), &pin.etag);
         }
         let registry = self.worker.storage.registry(Arc::clone(&self.source_meter), pins, self.time_left);

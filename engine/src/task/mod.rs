@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use prost::Message;
 
 /// Version of the meaning of the messages here.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// What built this binary; a worker refuses requests from another build, because hashing and plan bytes are only
 /// the same between equal builds.
@@ -53,6 +53,21 @@ impl TaskRequest {
             )));
         }
         Ok(request)
+    }
+
+    /// Takes out what grows with the number of files, to be an object of the exchange.
+    pub fn take_plan(&mut self) -> bytes::Bytes {
+        let (plan, pins) = (std::mem::take(&mut self.plan), std::mem::take(&mut self.pins));
+        Self { plan, pins, ..Self::default() }.to_bytes()
+    }
+
+    /// The plan and the pins of such an object.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] for bytes that [`Self::take_plan`] has not made.
+    pub fn taken_plan(object: &[u8]) -> Result<(bytes::Bytes, Vec<PinnedObject>)> {
+        let taken = Self::decode(object).map_err(|e| Error::internal(format!("not a task's plan: {e}")))?;
+        Ok((taken.plan, taken.pins))
     }
 }
 

@@ -43,7 +43,7 @@ fn golden_bytes_of_a_request() {
     let fixed = TaskRequest { build_id: "b".into(), ..request() };
     assert_eq!(
         hex(&fixed.to_bytes()),
-        "08011201621a100707070707070707070707070707070720022801300438034204706c616e52060a016b1201765a1b0801121710022201732a\
+        "08021201621a100707070707070707070707070707070720022801300438034204706c616e52060a016b1201765a1b0801121710022201732a\
          09080310011defbeadde2a003a03616263620e0a0673333a2f2f621201701a01656a0a66696c653a2f2f2f782f700978e8078001808040900101"
     );
 }
@@ -60,13 +60,23 @@ fn requests_and_outcomes_round_trip() -> Result<()> {
 #[test]
 fn another_protocol_or_build_is_refused() {
     let other = TaskRequest { protocol_version: PROTOCOL_VERSION + 1, ..request() };
-    assert!(TaskRequest::from_bytes(&other.to_bytes()).is_err_and(|e| e.message.contains("task protocol 2")));
+    assert!(TaskRequest::from_bytes(&other.to_bytes()).is_err_and(|e| e.message.contains("task protocol 3")));
     let other = TaskRequest { build_id: "owlet 0".into(), ..request() };
     assert!(TaskRequest::from_bytes(&other.to_bytes()).is_err_and(|e| e.message.contains("one build")));
 }
 
 #[test]
+fn what_is_taken_out_of_a_request_is_its_plan_and_its_pins() -> Result<()> {
+    let mut short = request();
+    let taken = TaskRequest::taken_plan(&short.take_plan())?;
+    assert_eq!(taken, (request().plan, request().pins));
+    assert_eq!(TaskRequest { plan: taken.0, pins: taken.1, ..short }, request());
+    Ok(())
+}
+
+#[test]
 fn damaged_bytes_are_errors() {
+    assert!(TaskRequest::taken_plan(b"\xff\xff").is_err());
     assert!(TaskRequest::from_bytes(b"\xff\xff").is_err());
     assert!(TaskOutcome::from_bytes(b"\xff\xff").is_err_and(|e| e.kind == ErrorKind::Unavailable));
 }

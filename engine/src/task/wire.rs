@@ -30,7 +30,7 @@ pub struct TaskRequest {
     /// The task's physical plan, encoded by [`super::encode_plan`]; empty when `plan_key` names it.
     #[prost(bytes = "bytes", tag = "8")]
     pub plan: bytes::Bytes,
-    /// Key below the exchange of a plan that was too big to send.
+    /// Key below the exchange of the plan and the pins, where they were too big to send: a request with nothing else.
     #[prost(string, tag = "9")]
     pub plan_key: String,
     /// Session options that differ from DataFusion's defaults.

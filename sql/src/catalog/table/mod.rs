@@ -4,6 +4,8 @@
 //! scan ─► partitions (catalog, or projection) ─► prune by the query's filters ─► list what is left ─► DataSourceExec per store
 //!                                                                                                     └► ProjectionExec for text
 //! ```
+//!
+//! What is in Parquet files changes no plan: `engine::columns` finds the table's columns where a file is opened.
 
 mod format;
 mod listing;
@@ -33,6 +35,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
+use engine::columns::adapted;
 use engine::{Error, Result};
 use format::TableFormat;
 use listing::{FileSet, list};
@@ -160,9 +163,11 @@ impl HiveTable {
         let mut rows = Precision::Absent;
         let (file_schema, reader): (Schema, Option<Arc<dyn FileFormat>>) = match &self.format {
             TableFormat::Parquet => {
-                let read = names::of_parquet(session, &store, &metas, &self.columns, projection, &self.table).await?;
-                rows = read.rows;
-                (read.schema, Some(Arc::new(names::parquet_format())))
+                let declared = |column: &TypedColumn| Field::new(&column.name, column.field.data_type().clone(), true);
+                let declared = Schema::new(self.columns.iter().map(declared).collect::<Vec<_>>());
+                let columns = names::table_columns(&self.table, &self.columns);
+                rows = names::rows_of_parquet(session, &store, &metas, &declared, projection, &columns).await?;
+                (declared, Some(Arc::new(names::parquet_format(&columns)?)))
             }
             TableFormat::Json => {
                 let format = JsonFormat::default().with_file_compression_type(set.compression);
@@ -196,7 +201,7 @@ impl HiveTable {
             .with_limit(limit)
             .with_file_compression_type(set.compression)
             .build();
-        let scan = physical(session, reader, config).await?;
+        let scan = adapted(physical(session, reader, config).await?, session.runtime_env())?;
         self.shaped(session, scan, projection)
     }
 

@@ -25,11 +25,7 @@ pub(super) fn json_type(column: &TypedColumn) -> DataType {
 /// The column's value from what was read as `found`.
 pub(super) fn value(read: Expr, found: &DataType, column: &TypedColumn) -> Result<Expr> {
     match (&column.hive, found) {
-        (HiveType::Timestamp, DataType::Timestamp(unit @ (TimeUnit::Microsecond | TimeUnit::Nanosecond), None)) => {
-            rounded(read, *unit)
-        }
         (HiveType::Timestamp, DataType::Utf8) => timestamp_of_text(read),
-        (HiveType::String | HiveType::Varchar(_), DataType::BinaryView) => Ok(cast(read, column.field.data_type().clone())),
         (HiveType::Date, DataType::Utf8) => Ok(cast(read, DataType::Date32)),
         (_, DataType::Decimal128(..)) if column.field.data_type().is_integer() => {
             let whole = cast(read.clone(), column.field.data_type().clone());
@@ -52,21 +48,15 @@ pub(super) fn cut(session: &dyn Session, value: Expr, column: &TypedColumn) -> R
     Ok(cast(substr.call(vec![text, lit(1_i64), lit(i64::from(length))]), target))
 }
 
-/// A timestamp of milliseconds from text with more digits.
+/// A timestamp of milliseconds from text with more digits: the nearest one, the later one of two, as Trino reads finer timestamps.
+/// A cast alone goes towards 1970.
 pub(super) fn timestamp_of_text(text: Expr) -> Result<Expr> {
-    rounded(cast(text, DataType::Timestamp(TimeUnit::Microsecond, None)), TimeUnit::Microsecond)
-}
-
-/// The nearest millisecond, the later one of two, as Trino reads finer timestamps. A cast alone goes towards 1970.
-fn rounded(time: Expr, unit: TimeUnit) -> Result<Expr> {
+    let time = cast(text, DataType::Timestamp(TimeUnit::Microsecond, None));
     let nanos = |nanos| lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, 0, nanos))));
-    let (start, below) = match unit {
-        TimeUnit::Nanosecond => (ScalarValue::TimestampNanosecond(Some(-500_000), None), 499_999),
-        _ => (ScalarValue::TimestampMicrosecond(Some(-500), None), 499_000),
-    };
+    let start = ScalarValue::TimestampMicrosecond(Some(-500), None);
     let millis = |time| cast(time, DataType::Timestamp(TimeUnit::Millisecond, None));
     let later = binary_expr(time.clone(), Operator::Plus, nanos(500_000));
-    let earlier = binary_expr(time.clone(), Operator::Minus, nanos(below));
+    let earlier = binary_expr(time.clone(), Operator::Minus, nanos(499_000));
     when(time.gt_eq(lit(start)), millis(later)).otherwise(millis(earlier)).map_err(Error::from)
 }
 

@@ -1,0 +1,167 @@
+//! Columns of a catalog's table in its Parquet files: matched by name in any case, checked for type and converted where a file is
+//! opened, on workers too.
+//!
+//! ```text
+//! plan ─► scan whose reader options carry TableColumns ─► wire ─► decode_plan ─► adapted()
+//!                                                                                  │ reader: names and types of a file, once per opening
+//!                                                                                  └ adapter: expressions over the file's own columns
+//! ```
+//!
+//! No plan depends on what is in a file, so that planning needs no footers. Pruning works on adapted expressions, and so on the file's
+//! own names and types.
+
+mod adapter;
+mod fits;
+mod millis;
+mod reader;
+
+pub use fits::{fits, other_case};
+
+use crate::error::{Error, ErrorKind, Result};
+use adapter::FileColumns;
+use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::common::DataFusionError;
+use datafusion::config::TableParquetOptions;
+use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::ExecutionPlan;
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use reader::CheckedReaders;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
+use std::sync::Arc;
+
+/// Footers of one scan that planning reads at the most: they tell of its rows and bytes, and a sample tells enough.
+pub const PLANNED_FOOTERS: usize = 256;
+
+/// Start of the option `created_by` of scans that carry [`TableColumns`] to workers. It is an option of writers, which readers
+/// pass on and do not look at; their map of key-value metadata would be lost on the way.
+const MARK: &str = "owlet.table ";
+
+/// The columns of a table as the catalog declares them, for messages about a file that does not fit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TableColumns {
+    /// The table's full name.
+    pub table: String,
+    /// Hive's types by column.
+    pub types: BTreeMap<String, String>,
+}
+
+impl TableColumns {
+    /// Makes scans with these `options` look for the table's columns in each file.
+    ///
+    /// # Errors
+    /// Never for names and types that are text.
+    pub fn mark(&self, options: &mut TableParquetOptions) -> Result<()> {
+        let text = serde_json::to_string(self).map_err(|e| Error::internal(e.to_string()))?;
+        options.global.created_by = format!("{MARK}{text}");
+        Ok(())
+    }
+
+    fn of(options: &TableParquetOptions) -> Result<Option<Self>> {
+        let Some(text) = options.global.created_by.strip_prefix(MARK) else { return Ok(None) };
+        serde_json::from_str(text).map(Some).map_err(|e| Error::internal(format!("columns of a table: {e}")))
+    }
+
+    /// Checks that the columns of `declared` that `is_read` picks by place can be read from a file of schema `found`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidQuery`] with table, column and `file`.
+    pub fn check(&self, declared: &Schema, found: &Schema, file: &Path, is_read: impl Fn(usize) -> bool) -> Result<()> {
+        let places = self.places(declared, found, file)?;
+        for (index, (field, place)) in declared.fields().iter().zip(places).enumerate() {
+            if let (true, Some(found)) = (is_read(index), place.and_then(|place| found.fields().get(place))) {
+                fits(field.data_type(), found.data_type(), true).map_err(|why| self.error(field.name(), file, &why))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the columns of `declared` are in a file of schema `found`.
+    fn places(&self, declared: &Schema, found: &Schema, file: impl Display) -> Result<Vec<Option<usize>>> {
+        let mut by_name: HashMap<String, (usize, Option<usize>)> = HashMap::with_capacity(found.fields().len());
+        for (index, field) in found.fields().iter().enumerate() {
+            let place = by_name.entry(field.name().to_lowercase());
+            place.and_modify(|(_, other)| *other = Some(index)).or_insert((index, None));
+        }
+        let place = |name: &String| match by_name.get(name) {
+            Some((first, Some(other))) => {
+                let (first, other) = (found.field(*first).name(), found.field(*other).name());
+                Err(self.error(name, &file, &format!("is in the file as '{first}' and as '{other}'")))
+            }
+            known => Ok(known.map(|(index, _)| *index)),
+        };
+        declared.fields().iter().map(|field| place(field.name())).collect()
+    }
+
+    /// The error of a `file` whose footer cannot be read.
+    pub fn unreadable(&self, error: impl Into<DataFusionError>, file: &ObjectMeta) -> Error {
+        unreadable(error.into(), file, &self.table)
+    }
+
+    fn error(&self, column: &str, file: impl Display, why: &str) -> Error {
+        let hive = self.types.get(column).map_or("unknown", String::as_str);
+        Error::invalid(format!("HIVE_BAD_DATA: column {column} ({hive}) of table {}, file '{file}': {why}", self.table))
+    }
+}
+
+/// The error of a `file` of `table` that is not what it should be.
+pub fn unreadable(error: DataFusionError, file: &ObjectMeta, table: &str) -> Error {
+    let error = Error::from(error);
+    let kind = match error.kind {
+        ErrorKind::InvalidQuery | ErrorKind::Internal => ErrorKind::Corrupt,
+        kind => kind,
+    };
+    Error::new(kind, format!("table {table}, file '{}' ({} bytes): {}", file.location, file.size, error.message))
+}
+
+/// At most `most` of `files`, from all over the order of their paths: what lies together is often alike. Whoever asks for the same
+/// files gets the same ones, whose footers are in the cache then.
+pub fn sample<'a>(files: impl IntoIterator<Item = &'a ObjectMeta>, most: usize) -> Vec<&'a ObjectMeta> {
+    let mut files: Vec<&ObjectMeta> = files.into_iter().collect();
+    files.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+    // Ranges of one file.
+    files.dedup_by(|a, b| a.location == b.location);
+    let count = files.len().min(most);
+    (0..count).filter_map(|index| files.get(index * files.len() / count).copied()).collect()
+}
+
+/// `plan`, if it is a scan that carries [`TableColumns`], with what finds them in each file; others as they are.
+///
+/// # Errors
+/// When the scan's store is not known.
+pub fn adapted(plan: Arc<dyn ExecutionPlan>, runtime: &RuntimeEnv) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(scan) = file_scan(plan.as_ref()) else { return Ok(plan) };
+    let source: &dyn std::any::Any = scan.file_source().as_ref();
+    let Some(source) = source.downcast_ref::<ParquetSource>() else { return Ok(plan) };
+    let Some(columns) = TableColumns::of(source.table_parquet_options())? else { return Ok(plan) };
+    let columns = Arc::new(columns);
+    let store = runtime.object_store(&scan.object_store_url)?;
+    let cache = runtime.cache_manager.get_file_metadata_cache();
+    let readers = CheckedReaders::new(store, cache, Arc::clone(&columns), Arc::clone(scan.file_schema()));
+    let source = source.clone().with_parquet_file_reader_factory(Arc::new(readers));
+    let scan = FileScanConfigBuilder::from(scan.clone())
+        .with_source(Arc::new(source))
+        .with_expr_adapter(Some(Arc::new(FileColumns::new(columns))))
+        .build();
+    Ok(DataSourceExec::from_data_source(scan))
+}
+
+fn file_scan(plan: &dyn ExecutionPlan) -> Option<&FileScanConfig> {
+    let source: &dyn std::any::Any = plan.downcast_ref::<DataSourceExec>()?.data_source().as_ref();
+    source.downcast_ref::<FileScanConfig>()
+}
+
+fn is_text(kind: &DataType) -> bool {
+    matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn is_bytes(kind: &DataType) -> bool {
+    matches!(kind, DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_))
+}
+
+#[cfg(test)]
+mod tests;
