@@ -13,7 +13,7 @@ use datafusion::catalog::Session;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::context::{SessionConfig, SessionContext};
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::sql::sqlparser::ast::{ObjectName, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{ObjectName, Query, Visit, Visitor};
 use engine::{Error, ErrorKind, Result};
 use futures::executor::block_on;
 use std::ops::ControlFlow;
@@ -62,8 +62,10 @@ fn check_statement(statement: &Statement, limits: Limits) -> Result<(), String> 
     }
     let Some(query) = statement.query() else { return Ok(()) };
     let printed = query.to_string();
-    let again = print(&printed, limits).map_err(|error| format!("{}\nprints as\n{printed}\n{error}", statement.text))?;
-    if again != printed {
+    let again = print(&printed, limits);
+    let is_stable = again.as_ref().is_ok_and(|again| *again == printed);
+    if !is_stable && !is_printed_wrong(query) {
+        let again = again.map_err(|error| format!("{}\nprints as\n{printed}\n{error}", statement.text))?;
         return Err(format!("{}\nprints as\n{printed}\nand then as\n{again}", statement.text));
     }
     if printed.len() <= MAX_PLANNED_BYTES && !names_location(statement) {
@@ -74,6 +76,14 @@ fn check_statement(statement: &Statement, limits: Limits) -> Result<(), String> 
         drop(block_on(bind(context, &scope, statement)));
     }
     Ok(())
+}
+
+/// Whether `query` has a name or a string with two quotes in a row or one behind a backslash: the parser's printer takes such for
+/// escapes. Nothing but this check reads what it prints.
+fn is_printed_wrong(query: &Query) -> bool {
+    // Text of the tree has double quotes and backslashes escaped.
+    let tree = format!("{query:?}");
+    ["''", "``", "\\\"\\\"", "\\\\'", "\\\\`", "\\\\\\\""].iter().any(|quotes| tree.contains(quotes))
 }
 
 /// How the query of `printed` prints; it may be as long and as deep as rewriting made it.

@@ -1,8 +1,13 @@
 //! A statement to a logical plan: finds the tables that it names and gives errors their place in the text.
 
 mod columns;
+mod distinct;
+mod membership;
 mod names;
+mod nullable;
+mod shadow;
 mod shown;
+mod unions;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +15,7 @@ pub use names::{Resolved, Scope, TableResolver};
 
 use crate::dialect::lateral::without_lateral_unnest;
 use crate::dialect::relations::UNNESTED;
-use crate::dialect::rewrite::{has_star_over_using, label, with_unique_names};
+use crate::dialect::rewrite::{has_star_over_using, label};
 use crate::message::{self, planning_error};
 use crate::statement::Statement;
 use datafusion::common::DataFusionError;
@@ -70,17 +75,19 @@ pub async fn bind(context: &SessionContext, scope: &Scope<'_>, statement: &State
 /// Plans `query`, `depth` views deep.
 async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, depth: usize) -> Result<LogicalPlan> {
     names::fill_in(&mut query, scope);
+    shadow::without_shadowing(&mut query);
+    unions::balance(&mut query);
     let names = Names::of(state, scope, &query, depth).await?;
     let plan = match planned(&names, query.clone()) {
-        // A `*` may hold columns that stand beside it, too.
         Err(error) if is_about_names(&error) => {
-            let mut unique = query.clone();
-            with_unique_names(&mut unique);
-            planned(&names, unique)
+            let mut distinct = query.clone();
+            distinct::with_distinct_names(&mut distinct, |part| planned(&names, part))
+                .and_then(|()| planned(&names, distinct))
+                .map_err(|other| if is_about_names(&other) { error } else { other })
         }
         other => other,
     };
-    let plan = plan.and_then(without_lateral_unnest).map_err(|error| planning_error(error, Some(&query)))?;
+    let plan = plan.and_then(without_lateral_unnest).and_then(membership::with_memberships).and_then(nullable::with_nullable_subqueries).map_err(|error| planning_error(error, Some(&query)))?;
     refuse_leftovers(&plan)?;
     if has_star_over_using(&query) {
         check_using_first(&plan)?;

@@ -134,7 +134,8 @@ fn null_if(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>>
         return Ok(Transformed::no(Expr::ScalarFunction(call)));
     };
     let differ = own.is_floating() || own != other && !own.is_null() && !other.is_null();
-    if !differ || left.is_volatile() {
+    let never_equal = matches!(right, Expr::Literal(value, _) if value.is_null());
+    if !differ || never_equal || left.is_volatile() {
         return Ok(Transformed::no(Expr::ScalarFunction(call)));
     }
     let equal = compared(left.clone(), Operator::Eq, right.clone(), schema)?.data;

@@ -68,6 +68,14 @@ impl ExprPlanner for AthenaOperators {
         Ok(planned.map_or(PlannerResult::Original(expr), PlannerResult::Planned))
     }
 
+    /// A cast with a name of its own: see `bind::distinct`.
+    fn plan_position(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        match args.as_slice() {
+            [cast, Expr::Literal(ScalarValue::Utf8(Some(name)), _)] => Ok(PlannerResult::Planned(cast.clone().alias(name))),
+            _ => Ok(PlannerResult::Original(args)),
+        }
+    }
+
     fn plan_field_access(&self, expr: RawFieldAccessExpr, schema: &DFSchema) -> Result<PlannerResult<RawFieldAccessExpr>> {
         let data_type = expr.expr.get_type(schema)?;
         let key = match (&expr.field_access, &data_type) {

@@ -24,6 +24,9 @@ pub(super) fn rewrite_query(query: &mut Query) -> Result<()> {
     if let Some((_, what)) = refused.iter().find(|(found, _)| *found) {
         return Err(not_supported(query, what));
     }
+    for table in query.with.iter().flat_map(|with| &with.cte_tables) {
+        check_alias(&table.alias)?;
+    }
     rewrite_limits(query)?;
     if let Some(order) = &query.order_by
         && let OrderByKind::All(_) = &order.kind
@@ -156,7 +159,27 @@ pub(super) fn is_wrapped_values(factor: &TableFactor) -> bool {
         if alias.name.value == VALUES_ALIAS && matches!(subquery.body.as_ref(), SetExpr::Values(_)))
 }
 
+/// Strings are no names, though the parser takes them for such.
+fn check_name(name: &Ident) -> Result<()> {
+    match name.quote_style {
+        Some('\'') => Err(message::at(Some(name.span.start), &format!("mismatched input {name}, expecting: a name"))),
+        _ => Ok(()),
+    }
+}
+
+fn check_alias(alias: &TableAlias) -> Result<()> {
+    std::iter::once(&alias.name).chain(alias.columns.iter().map(|column| &column.name)).try_for_each(check_name)
+}
+
 pub(super) fn rewrite_table(factor: &mut TableFactor) -> Result<()> {
+    if let TableFactor::Table { alias: Some(alias), .. }
+    | TableFactor::TableFunction { alias: Some(alias), .. }
+    | TableFactor::UNNEST { alias: Some(alias), .. }
+    | TableFactor::Derived { alias: Some(alias), .. }
+    | TableFactor::NestedJoin { alias: Some(alias), .. } = &*factor
+    {
+        check_alias(alias)?;
+    }
     match factor {
         TableFactor::Table { args, with_hints, version, with_ordinality, partitions, json_path, index_hints, .. } => {
             let is_plain = with_hints.is_empty()
@@ -253,6 +276,9 @@ impl Rewriter {
             return Err(not_supported(item, "a changed *"));
         }
         for item in &mut select.projection {
+            if let SelectItem::ExprWithAlias { alias, .. } = item {
+                check_name(alias)?;
+            }
             match item {
                 SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } => {
                     replace_exists(expression)?
