@@ -8,6 +8,7 @@ mod nullable;
 mod shadow;
 mod shown;
 mod unions;
+mod using;
 #[cfg(test)]
 mod tests;
 
@@ -76,6 +77,7 @@ pub async fn bind(context: &SessionContext, scope: &Scope<'_>, statement: &State
 async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, depth: usize) -> Result<LogicalPlan> {
     names::fill_in(&mut query, scope);
     shadow::without_shadowing(&mut query);
+    using::without_outer_using(&mut query)?;
     unions::balance(&mut query);
     let names = Names::of(state, scope, &query, depth).await?;
     let plan = match planned(&names, query.clone()) {
