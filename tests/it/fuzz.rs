@@ -64,7 +64,8 @@ fn changed(sql: &str, other: &str, numbers: &mut Numbers) -> String {
             }
             4 => words[at] = others[numbers.below(others.len())].clone(),
             _ => {
-                let around = [("(", ")"), ("(SELECT ", ")"), ("CAST(", " AS VARCHAR)"), ("TRY(", ")"), ("-- ", "\n"), ("\"", "\"")];
+                let around =
+                    [("(", ")"), ("(SELECT ", ")"), ("CAST(", " AS VARCHAR)"), ("TRY(", ")"), ("-- ", "\n"), ("\"", "\"")];
                 let (open, close) = around[numbers.below(around.len())];
                 words.insert(at, open.to_string());
                 words.insert((at + length).min(words.len()), close.to_string());

@@ -7,10 +7,10 @@ mod names;
 mod nullable;
 mod shadow;
 mod shown;
-mod unions;
-mod using;
 #[cfg(test)]
 mod tests;
+mod unions;
+mod using;
 
 pub use names::{Resolved, Scope, TableResolver};
 
@@ -23,7 +23,8 @@ use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::{Expr, JoinConstraint, LogicalPlan};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Expr, JoinConstraint, LogicalPlan, Operator};
 use datafusion::sql::parser::Statement as ParsedStatement;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::{Query, Statement as AstStatement};
@@ -89,7 +90,11 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
         }
         other => other,
     };
-    let plan = plan.and_then(without_lateral_unnest).and_then(membership::with_memberships).and_then(nullable::with_nullable_subqueries).map_err(|error| planning_error(error, Some(&query)))?;
+    let plan = plan
+        .and_then(without_lateral_unnest)
+        .and_then(membership::with_memberships)
+        .and_then(nullable::with_nullable_subqueries)
+        .map_err(|error| planning_error(error, Some(&query)))?;
     refuse_leftovers(&plan)?;
     if has_star_over_using(&query) {
         check_using_first(&plan)?;
@@ -138,10 +143,36 @@ fn refuse_leftovers(plan: &LogicalPlan) -> Result<()> {
                 }
             }
         }
+        node.apply_expressions(|expression| {
+            let is_uneven = expression.exists(|part| match part {
+                Expr::ScalarSubquery(inner) if !inner.outer_ref_columns.is_empty() => has_uneven_aggregate(&inner.subquery),
+                _ => Ok(false),
+            })?;
+            if is_uneven {
+                found = Some("an aggregate over rows that are compared to the row outside by anything but =");
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
         Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     walk.map_err(|error| planning_error(error, None))?;
     found.map_or(Ok(()), |what| Err(message::not_supported(None, what)))
+}
+
+/// Whether `plan` has an aggregate without groups over a condition with outer columns that is no equation: no join gives its rows.
+fn has_uneven_aggregate(plan: &LogicalPlan) -> Result<bool, DataFusionError> {
+    let mut found = false;
+    plan.apply(|node| {
+        let LogicalPlan::Aggregate(aggregate) = node else { return Ok(TreeNodeRecursion::Continue) };
+        aggregate.input.apply(|below| {
+            if let LogicalPlan::Filter(filter) = below {
+                let is_equation = |part: &Expr| matches!(part, Expr::BinaryExpr(binary) if binary.op == Operator::Eq);
+                found |= split_conjunction(&filter.predicate).into_iter().any(|part| part.contains_outer() && !is_equation(part));
+            }
+            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })
+    })?;
+    Ok(found)
 }
 
 /// Refuses joins with USING whose columns are not the first ones already: a `*` would have another order than Athena's.

@@ -1,11 +1,11 @@
 //! `(SELECT 1 WHERE false)` is NULL, also where the column of the query is never NULL.
 
 use datafusion::common::Result;
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::functions::core::expr_fn::nullif;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery, lit};
-use datafusion::common::ScalarValue;
 use std::sync::Arc;
 
 /// `plan` with columns that may be NULL for scalar subqueries that may have no row.

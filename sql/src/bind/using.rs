@@ -6,9 +6,9 @@
 use crate::dialect::rewrite::{binary, call};
 use crate::message;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, OneOrManyWithParens,
-    OrderBy, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, VisitMut,
-    VisitorMut, WildcardAdditionalOptions,
+    BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
+    OneOrManyWithParens, OrderBy, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor,
+    TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 use engine::{Error, Result};
 use std::ops::ControlFlow;
@@ -215,7 +215,8 @@ impl Columns {
             SelectItem::Wildcard(_) => items.extend(self.parts.iter().map(|part| self.spelled_out(part, index, named))),
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
                 let last = name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_lowercase());
-                let part = self.parts.iter().find(|part| matches!(part, Part::Relation(relation, _) if Some(relation) == last.as_ref()));
+                let part =
+                    self.parts.iter().find(|part| matches!(part, Part::Relation(relation, _) if Some(relation) == last.as_ref()));
                 items.push(part.map_or(item, |part| self.spelled_out(part, index, named)));
             }
             SelectItem::UnnamedExpr(expression) => {
