@@ -201,7 +201,7 @@ fn many_small_files() {
 #[test]
 fn long_chains_of_union_are_planned() {
     let branches: Vec<String> = (0..1_000).map(|n| format!("SELECT {n} AS x")).collect();
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = table_t();
     let sql = format!("SELECT count(*), sum(x) FROM ({})", branches.join(" UNION ALL "));
     expect_rows(dir.path(), &sql, &["1000|499500"]);
     let distinct = format!("SELECT count(*), min(x) FROM ({})", branches[..100].join(" UNION ").replace("99", "98"));

@@ -24,7 +24,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Expr, JoinConstraint, LogicalPlan, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, JoinConstraint, LogicalPlan, Operator};
 use datafusion::sql::parser::Statement as ParsedStatement;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::{Query, Statement as AstStatement};
@@ -166,13 +166,23 @@ fn has_uneven_aggregate(plan: &LogicalPlan) -> Result<bool, DataFusionError> {
         let LogicalPlan::Aggregate(aggregate) = node else { return Ok(TreeNodeRecursion::Continue) };
         aggregate.input.apply(|below| {
             if let LogicalPlan::Filter(filter) = below {
-                let is_equation = |part: &Expr| matches!(part, Expr::BinaryExpr(binary) if binary.op == Operator::Eq);
                 found |= split_conjunction(&filter.predicate).into_iter().any(|part| part.contains_outer() && !is_equation(part));
             }
             Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
         })
     })?;
     Ok(found)
+}
+
+/// Whether `condition` is a column, or one that is cast, equal to what is the same for all rows inside.
+fn is_equation(condition: &Expr) -> bool {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return false };
+    let is_column = |side: &Expr| match side {
+        Expr::Column(_) => true,
+        Expr::Cast(cast) => matches!(cast.expr.as_ref(), Expr::Column(_)),
+        _ => false,
+    };
+    is_column(left) && !right.any_column_refs() || is_column(right) && !left.any_column_refs()
 }
 
 /// Refuses joins with USING whose columns are not the first ones already: a `*` would have another order than Athena's.

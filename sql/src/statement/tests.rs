@@ -153,6 +153,10 @@ fn syntax_errors_have_a_position() {
         ("CREATE TABLE t WITH (a = b) AS SELECT 1", "line 1:26: mismatched input 'b'"),
         ("EXPLAIN (TYPE FOO) SELECT 1", "line 1:15: "),
         ("USE", "line 1:4: "),
+        ("SELECT * FROM (VALUES) AS v(x)", "line 1:16: "),
+        ("SELECT f(SELECT )", "line 1:10: "),
+        ("SELECT t.\n1000 FROM t", "line 1:8: "),
+        ("SELECT 1 FROM t 'name'", "line 1:17: "),
     ] {
         assert!(error(sql).starts_with(start), "{sql}: {}", error(sql));
     }

@@ -59,6 +59,9 @@ impl Rewriter {
                 let args = vec![take(r#in), take(expr)];
                 replace(expression, call("strpos", args))
             }
+            Expr::CompoundFieldAccess { access_chain, .. } if access_chain.iter().any(is_no_field) => {
+                Err(wrong(expression, "a name must follow the point"))
+            }
             Expr::CompoundFieldAccess { root, access_chain } => {
                 quote_fields(root, access_chain);
                 Ok(())
@@ -341,6 +344,12 @@ fn is_json(expression: &Expr) -> bool {
         Expr::Function(function) => JSON.contains(&function_name(function).as_str()),
         _ => false,
     }
+}
+
+/// Whether what follows a point is a number or another value that is no name.
+fn is_no_field(access: &AccessExpr) -> bool {
+    let AccessExpr::Dot(Expr::Value(value)) = access else { return false };
+    !matches!(value.value, Value::SingleQuotedString(_))
 }
 
 /// Fields of anything but a column, by their names in quotes, as the planner reads them.

@@ -194,6 +194,9 @@ pub(super) fn rewrite_table(factor: &mut TableFactor) -> Result<()> {
             if args.is_some() {
                 return Err(not_supported(factor, "a table function without TABLE( )"));
             }
+            if is_bare_values(factor) {
+                return Err(message::at(place(factor), "VALUES without rows"));
+            }
         }
         TableFactor::TableFunction { expr, alias } => {
             let Expr::Function(function) = &*expr else { return Err(not_supported(expr, "TABLE( ) of anything but a function")) };
@@ -224,6 +227,13 @@ pub(super) fn rewrite_table(factor: &mut TableFactor) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the parser took the word VALUES for a name.
+fn is_bare_values(factor: &TableFactor) -> bool {
+    let TableFactor::Table { name, .. } = factor else { return false };
+    let [part] = name.0.as_slice() else { return false };
+    part.as_ident().is_some_and(|ident| ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("values"))
 }
 
 /// `alias` with the only column `name`, unless it names its columns.
@@ -266,6 +276,9 @@ impl Rewriter {
         ];
         if let Some((_, what)) = refused.iter().find(|(found, _)| *found) {
             return Err(message::not_supported(place(select), what));
+        }
+        if select.projection.is_empty() {
+            return Err(message::at(place(select), "SELECT without columns"));
         }
         joins::check_joins(select)?;
         let changed = select.projection.iter().find(|item| match item {
