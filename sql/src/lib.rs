@@ -11,6 +11,7 @@
 
 pub mod bind;
 pub mod catalog;
+mod check;
 pub mod ddl;
 mod dialect;
 pub mod format;
@@ -21,6 +22,7 @@ pub mod statement;
 pub mod tables;
 
 pub use bind::{Bound, Label, Resolved, Scope, TableResolver, bind};
+pub use check::check_text;
 pub use dialect::{SESSION_OPTIONS, session};
 pub use parameters::{Parameter, with_parameters};
 pub use prepared::PreparedStatements;

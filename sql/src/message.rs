@@ -72,6 +72,7 @@ pub(crate) fn planning_error(error: DataFusionError, query: Option<&Query>) -> E
         DataFusionError::NotImplemented(what) => {
             // Behind a brace comes how the parser sees it.
             let what = what.lines().next().unwrap_or_default().split(" {").next().unwrap_or_default();
+            let what = what.strip_prefix("NOT_SUPPORTED: ").unwrap_or(what);
             let is_lambda = what.contains("sqltorel: Lambda");
             let what = if is_lambda { "a lambda as argument of this function" } else { what };
             named("NOT_SUPPORTED", place, what)
@@ -93,6 +94,10 @@ fn plan_error(message: &str, place: Option<Location>, query: Option<&Query>) -> 
         let hint = close.map(|close| format!("; did you mean '{close}'?")).unwrap_or_default();
         let place = place.or_else(|| query.and_then(|query| function_place(query, name)));
         return named("FUNCTION_NOT_FOUND", place, &format!("Function '{name}' not registered{hint}"));
+    }
+    // Rules of the dialect name the error themselves.
+    if let Some((name, why)) = message.split_once(": ").filter(|(name, _)| is_name(name)) {
+        return named(name, place, why);
     }
     // The rest is for people who write functions.
     let short = message.split(" No function matches").next().unwrap_or(message);
@@ -127,6 +132,11 @@ fn plan_error(message: &str, place: Option<Location>, query: Option<&Query>) -> 
         return named("TYPE_MISMATCH", place, short);
     }
     named("SYNTAX_ERROR", place, short)
+}
+
+/// Whether `text` is written as Athena's names of errors are.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
 
 fn schema_error(error: &SchemaError, place: Option<Location>, query: Option<&Query>) -> Error {

@@ -196,3 +196,14 @@ fn many_small_files() {
     }
     expect_rows(dir.path(), "select count(*), sum(v) from t", &[&format!("{count}|{}", count * (count - 1) / 2)]);
 }
+
+/// The planner looks at all of a tree at each of its levels; 1,000 branches took it minutes.
+#[test]
+fn long_chains_of_union_are_planned() {
+    let branches: Vec<String> = (0..1_000).map(|n| format!("SELECT {n} AS x")).collect();
+    let dir = table_t();
+    let sql = format!("SELECT count(*), sum(x) FROM ({})", branches.join(" UNION ALL "));
+    expect_rows(dir.path(), &sql, &["1000|499500"]);
+    let distinct = format!("SELECT count(*), min(x) FROM ({})", branches[..100].join(" UNION ").replace("99", "98"));
+    expect_rows(dir.path(), &distinct, &["99|0"]);
+}

@@ -9,6 +9,7 @@ mod ddl;
 mod emulator;
 mod formats;
 mod functions;
+mod fuzz;
 mod glue;
 mod http_api;
 mod lifecycle;

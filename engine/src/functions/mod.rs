@@ -7,6 +7,7 @@ mod aggregate;
 pub mod arithmetic;
 mod array;
 mod binary;
+mod check;
 mod conversion;
 mod datetime;
 mod define;
@@ -22,6 +23,8 @@ pub mod subscript;
 mod text_support;
 mod url;
 mod window;
+
+pub use check::check_functions;
 
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;

@@ -268,12 +268,17 @@ fn what_could_mean_something_else_is_refused() {
     for sql in [
         "SELECT TRY(coalesce(1/0, 5))",
         "SELECT TRY(date_parse(name, '%Y')) FROM t",
-        "SELECT id, id IN (SELECT 1) FROM t",
+        "SELECT id, id IN (SELECT id FROM t LIMIT 1) FROM t",
+        "SELECT id FROM t ORDER BY id IN (SELECT 1)",
+        "SELECT (SELECT max(id) FROM t WHERE id < v.x) FROM (VALUES 2, 3) v(x)",
+        "SELECT t.id FROM t LEFT JOIN t b ON t.id = b.id AND b.id IN (SELECT 1)",
         "SELECT id FROM t WHERE (id, grp) NOT IN (SELECT 1, 'x')",
         "SELECT (SELECT sum(x) FROM UNNEST(t.arr) AS u(x)) FROM t",
         "SELECT * FROM t LEFT JOIN UNNEST(arr) AS u(x) ON x > 1",
         "SELECT * FROM t TABLESAMPLE BERNOULLI (10) REPEATABLE (1)",
-        "SELECT id FROM t a FULL JOIN t b USING (id)",
+        "SELECT id FROM t a JOIN t b ON true FULL JOIN t c USING (id)",
+        "SELECT id FROM t a FULL JOIN t b USING (id) WHERE 1 IN (SELECT id FROM t c)",
+        "SELECT transform(a.arr, id -> id) FROM t a FULL JOIN t b USING (id)",
         "SELECT * FROM t NATURAL JOIN t b",
         "SELECT * FROM (SELECT name, id FROM t) a JOIN (SELECT grp, id FROM t) b USING (id)",
         "SELECT CAST(ARRAY[1.5] AS ARRAY(VARCHAR))",
@@ -288,6 +293,10 @@ fn columns_have_the_labels_of_athena() -> Result<()> {
     for (sql, expected) in [
         ("SELECT id, ID, name AS id, \"Grp\" FROM t", "id,id,id,grp"),
         ("SELECT count(*), count(*), 1 AS \"MyCol\"", "_col0,_col1,mycol"),
+        ("SELECT *, * FROM named", "x,y,x,y"),
+        ("SELECT * FROM (SELECT 1), (SELECT 1)", "_col0,_col0"),
+        ("SELECT current_schema, current_catalog, now()", "_col0,_col1,_col2"),
+        ("SELECT *, x FROM named a FULL JOIN named b USING (x)", "x,y,y,x"),
         ("SELECT *, id, 1 FROM t", "id,name,grp,val,ts,arr,id,_col7"),
         ("SELECT a.id, b.id FROM t a JOIN t b ON a.id = b.id", "id,id"),
         ("SELECT q.* FROM (SELECT a.id, b.id, 1 FROM t a JOIN t b ON a.id = b.id) q", "id,id,_col2"),
@@ -316,6 +325,7 @@ fn names_resolve_as_in_athena() {
         ("SELECT * FROM v ORDER BY a", &["1|3", "2|2"]),
         ("SELECT y, x FROM named ORDER BY x LIMIT 1", &["a|1"]),
         ("WITH t AS (SELECT 5 AS id) SELECT id FROM t", &["5"]),
+        ("WITH a AS (SELECT 1 AS x) SELECT x FROM (WITH a AS (SELECT a.x + 1 AS x FROM a) SELECT a.x FROM a)", &["2"]),
     ]);
 }
 
@@ -330,6 +340,9 @@ fn errors_have_athenas_names_and_their_place() {
         ("SELECT id FROM t a JOIN t b ON a.id = b.id", "AMBIGUOUS_NAME: line 1:8: Column 'id' is ambiguous"),
         ("SELECT 1,\n uper('a')", "FUNCTION_NOT_FOUND: line 2:2: Function 'uper' not registered; did you mean 'upper'?"),
         ("SELECT id, count(*) FROM t", "EXPRESSION_NOT_AGGREGATE: line 1:8: 't.id' must be an aggregate expression"),
+        ("SELECT x FROM (SELECT 1 AS x), (SELECT 2 AS x)", "AMBIGUOUS_NAME: line 1:8: Column 'x' is ambiguous"),
+        ("SELECT 1 AS 'x'", "mismatched input 'x', expecting: a name"),
+        ("SELECT 'a' || 1", "TYPE_MISMATCH: "),
         ("SELECT id + 'a' FROM t", "TYPE_MISMATCH: line 1:8: Cannot coerce arithmetic expression"),
         ("SELECT * FROM broken", "view 'awsdatacatalog.default.broken': COLUMN_NOT_FOUND: line 1:8: Column 'nope'"),
         ("SELECT * FROM stale", "view 'awsdatacatalog.default.stale': VIEW_IS_STALE: "),

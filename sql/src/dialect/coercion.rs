@@ -151,7 +151,8 @@ fn null_if(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>>
         return Ok(Transformed::no(Expr::ScalarFunction(call)));
     };
     let differ = own.is_floating() || own != other && !own.is_null() && !other.is_null();
-    if !differ || left.is_volatile() {
+    let never_equal = matches!(right, Expr::Literal(value, _) if value.is_null());
+    if !differ || never_equal || left.is_volatile() {
         return Ok(Transformed::no(Expr::ScalarFunction(call)));
     }
     let equal = compared(left.clone(), Operator::Eq, right.clone(), schema)?.data;
@@ -210,6 +211,10 @@ fn cased(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
         (conditions, changed) = unified(conditions, schema, Zones::Any)?;
         operand = has_operand.then(|| Box::new(conditions.remove(0)));
     }
+    let is_other = |condition: &Expr| condition.get_type(schema).is_ok_and(|of| of != DataType::Boolean && !of.is_null());
+    if !has_operand && conditions.iter().any(is_other) {
+        return Err(DataFusionError::Plan("TYPE_MISMATCH: a condition of CASE or IF must be a boolean".into()));
+    }
     results.extend(else_expr.map(|otherwise| *otherwise));
     let (mut results, also) = unified(results, schema, Zones::One)?;
     let otherwise = if has_else { results.pop().map(Box::new) } else { None };
@@ -229,6 +234,13 @@ fn common(types: &[DataType], zones: Zones) -> Result<Option<DataType>> {
     let moments = || types.iter().filter(|of| matches!(of, DataType::Timestamp(..) | DataType::Date32));
     if moments().next().is_some() && types.iter().any(DataType::is_numeric) {
         return Err(DataFusionError::Plan("TYPE_MISMATCH: a date or timestamp and a number have no common type".into()));
+    }
+    let is_text = |of: &DataType| matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    if zones == Zones::One
+        && let Some(number) = types.iter().find(|of| of.is_numeric())
+        && types.iter().any(is_text)
+    {
+        return Err(DataFusionError::Plan(format!("TYPE_MISMATCH: varchar and {number} have no common type in one column")));
     }
     let zone = |of: &DataType| match of {
         DataType::Timestamp(_, Some(zone)) => Some(Arc::clone(zone)),

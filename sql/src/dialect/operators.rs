@@ -23,7 +23,7 @@ pub(crate) struct AthenaOperators;
 impl ExprPlanner for AthenaOperators {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let operation = match expr.op {
-            BinaryOperator::StringConcat => return Ok(concatenated(expr, schema)),
+            BinaryOperator::StringConcat => return concatenated(expr, schema),
             BinaryOperator::Plus => Checked::Add,
             BinaryOperator::Minus => Checked::Subtract,
             BinaryOperator::Multiply => Checked::Multiply,
@@ -68,6 +68,14 @@ impl ExprPlanner for AthenaOperators {
         Ok(planned.map_or(PlannerResult::Original(expr), PlannerResult::Planned))
     }
 
+    /// A cast with a name of its own: see `bind::distinct`.
+    fn plan_position(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        match args.as_slice() {
+            [cast, Expr::Literal(ScalarValue::Utf8(Some(name)), _)] => Ok(PlannerResult::Planned(cast.clone().alias(name))),
+            _ => Ok(PlannerResult::Original(args)),
+        }
+    }
+
     fn plan_field_access(&self, expr: RawFieldAccessExpr, schema: &DFSchema) -> Result<PlannerResult<RawFieldAccessExpr>> {
         let data_type = expr.expr.get_type(schema)?;
         let key = match (&expr.field_access, &data_type) {
@@ -107,14 +115,19 @@ fn may_run_over(operation: Checked, left: &DataType, right: &DataType) -> bool {
     needed > i16::from(MAX_DECIMAL_DIGITS)
 }
 
-/// `||` of arrays is the function: the engine's takes a NULL for an empty array.
-fn concatenated(expr: RawBinaryExpr, schema: &DFSchema) -> PlannerResult<RawBinaryExpr> {
-    let is_list = |side: &Expr| matches!(side.get_type(schema), Ok(DataType::List(_)));
-    match CONCAT.as_ref() {
-        Some(concat) if is_list(&expr.left) || is_list(&expr.right) => {
-            PlannerResult::Planned(concat.call(vec![expr.left, expr.right]))
+/// `||` of arrays is the function: the engine's takes a NULL for an empty array. Of other things than texts, only texts have it.
+fn concatenated(expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+    let (left, right) = (expr.left.get_type(schema), expr.right.get_type(schema));
+    let is_list = |of: &Result<DataType>| matches!(of, Ok(DataType::List(_)));
+    let is_other = |of: &DataType| of.is_numeric() || is_moment(of) || *of == DataType::Boolean;
+    match (CONCAT.as_ref(), &left, &right) {
+        (Some(concat), ..) if is_list(&left) || is_list(&right) => {
+            Ok(PlannerResult::Planned(concat.call(vec![expr.left, expr.right])))
         }
-        _ => PlannerResult::Original(expr),
+        (_, Ok(left), Ok(right)) if is_other(left) || is_other(right) => {
+            Err(DataFusionError::Plan(format!("TYPE_MISMATCH: '||' cannot be applied to {left}, {right}: cast to varchar")))
+        }
+        _ => Ok(PlannerResult::Original(expr)),
     }
 }
 

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{Query, Statement as AstStatement};
 use engine::settings::Settings;
 use engine::{Error, ErrorKind, Result};
 
-pub(crate) use query::parse_expression;
+pub(crate) use query::{REWRITTEN_DEPTH, parse_expression};
 use query::parse_query;
 
 /// What a text may measure.

@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 /// Most parentheses and queries inside each other that the parser follows.
 const PARSER_DEPTH: usize = 50;
 /// How many times as deep as its text the tree of a rewritten query may be.
-const REWRITTEN_DEPTH: usize = 4;
+pub(crate) const REWRITTEN_DEPTH: usize = 4;
 
 /// The query of `tokens`, all of them, rewritten.
 ///

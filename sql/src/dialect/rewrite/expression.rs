@@ -59,6 +59,9 @@ impl Rewriter {
                 let args = vec![take(r#in), take(expr)];
                 replace(expression, call("strpos", args))
             }
+            Expr::CompoundFieldAccess { access_chain, .. } if access_chain.iter().any(is_no_field) => {
+                Err(wrong(expression, "a name must follow the point"))
+            }
             Expr::CompoundFieldAccess { root, access_chain } => {
                 quote_fields(root, access_chain);
                 Ok(())
@@ -121,6 +124,9 @@ impl Rewriter {
         let Expr::Function(function) = &mut *expression else { return Ok(()) };
         if !matches!(function.parameters, FunctionArguments::None) {
             return Err(not_supported(expression, "parameters of a function beside its arguments"));
+        }
+        if matches!(function.args, FunctionArguments::Subquery(_)) {
+            return Err(wrong(expression, "a query as argument of a function stands in parentheses of its own"));
         }
         match function_name(function).as_str() {
             "if" => rewrite_if(expression),
@@ -341,6 +347,12 @@ fn is_json(expression: &Expr) -> bool {
         Expr::Function(function) => JSON.contains(&function_name(function).as_str()),
         _ => false,
     }
+}
+
+/// Whether what follows a point is a number or another value that is no name.
+fn is_no_field(access: &AccessExpr) -> bool {
+    let AccessExpr::Dot(Expr::Value(value)) = access else { return false };
+    !matches!(value.value, Value::SingleQuotedString(_))
 }
 
 /// Fields of anything but a column, by their names in quotes, as the planner reads them.

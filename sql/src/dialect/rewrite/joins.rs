@@ -1,4 +1,4 @@
-//! Joins with USING: the planner takes their columns from one side only, and leaves them in their place in `*`.
+//! Kinds of joins, and those with USING, whose columns the planner leaves in their place in `*`.
 
 use super::not_supported;
 use datafusion::sql::sqlparser::ast::{
@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
 use engine::Result;
 use std::ops::ControlFlow;
 
-/// Refuses joins whose USING columns would come from the side that has no row.
+/// Refuses joins that Athena does not have, or the planner.
 pub(super) fn check_joins(select: &Select) -> Result<()> {
     select.from.iter().try_for_each(|from| check(from).map(drop))
 }
@@ -37,25 +37,19 @@ fn check(from: &TableWithJoins) -> Result<bool> {
         if let TableFactor::NestedJoin { table_with_joins, .. } = &join.relation {
             found |= check(table_with_joins)?;
         }
-        let (constraint, is_left) = match &join.join_operator {
+        let constraint = match &join.join_operator {
             JoinOperator::Join(constraint)
             | JoinOperator::Inner(constraint)
             | JoinOperator::Left(constraint)
             | JoinOperator::LeftOuter(constraint)
-            | JoinOperator::CrossJoin(constraint) => (constraint, true),
-            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) | JoinOperator::FullOuter(constraint) => {
-                (constraint, false)
-            }
+            | JoinOperator::CrossJoin(constraint)
+            | JoinOperator::Right(constraint)
+            | JoinOperator::RightOuter(constraint)
+            | JoinOperator::FullOuter(constraint) => constraint,
             _ => return Err(not_supported(&join.relation, "this kind of JOIN")),
         };
         match constraint {
             JoinConstraint::Natural => return Err(not_supported(&join.relation, "NATURAL JOIN")),
-            JoinConstraint::Using(_) if !is_left => {
-                return Err(not_supported(
-                    &join.relation,
-                    "RIGHT or FULL JOIN with USING: write ON, and coalesce( ) of the columns",
-                ));
-            }
             JoinConstraint::Using(_) => found = true,
             _ => {}
         }

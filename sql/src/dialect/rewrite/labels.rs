@@ -108,10 +108,17 @@ fn item_name(item: &SelectItem) -> Option<String> {
 /// The name that a column keeps without being given one.
 fn own_name(expression: &Expr) -> Option<String> {
     match expression {
+        Expr::Identifier(ident) if is_session_value(ident) => None,
         Expr::Identifier(ident) => Some(ident.value.to_lowercase()),
         Expr::CompoundIdentifier(idents) => idents.last().map(|ident| ident.value.to_lowercase()),
         _ => None,
     }
+}
+
+/// Whether `ident` reads as a column, and is what the session knows; others read as functions.
+fn is_session_value(ident: &Ident) -> bool {
+    const NAMES: [&str; 3] = ["current_schema", "current_catalog", "current_user"];
+    ident.quote_style.is_none() && NAMES.iter().any(|name| ident.value.eq_ignore_ascii_case(name))
 }
 
 fn last_field(expression: &Expr) -> Option<String> {

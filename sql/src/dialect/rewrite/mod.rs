@@ -13,7 +13,7 @@ mod select;
 
 pub(crate) use joins::has_star_over_using;
 pub(crate) use labels::{ANONYMOUS, label, with_unique_names};
-pub(crate) use select::take_sample;
+pub(crate) use select::{binary, take_sample};
 
 use crate::message;
 use crate::statement::Limits;
@@ -108,7 +108,7 @@ fn not_supported(node: &impl Spanned, what: &str) -> Error {
 }
 
 /// A call of `name`, which has nothing but arguments.
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),

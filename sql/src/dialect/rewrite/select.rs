@@ -24,6 +24,9 @@ pub(super) fn rewrite_query(query: &mut Query) -> Result<()> {
     if let Some((_, what)) = refused.iter().find(|(found, _)| *found) {
         return Err(not_supported(query, what));
     }
+    for table in query.with.iter().flat_map(|with| &with.cte_tables) {
+        check_alias(&table.alias)?;
+    }
     rewrite_limits(query)?;
     if let Some(order) = &query.order_by
         && let OrderByKind::All(_) = &order.kind
@@ -156,7 +159,27 @@ pub(super) fn is_wrapped_values(factor: &TableFactor) -> bool {
         if alias.name.value == VALUES_ALIAS && matches!(subquery.body.as_ref(), SetExpr::Values(_)))
 }
 
+/// Strings are no names, though the parser takes them for such.
+fn check_name(name: &Ident) -> Result<()> {
+    match name.quote_style {
+        Some('\'') => Err(message::at(Some(name.span.start), &format!("mismatched input {name}, expecting: a name"))),
+        _ => Ok(()),
+    }
+}
+
+fn check_alias(alias: &TableAlias) -> Result<()> {
+    std::iter::once(&alias.name).chain(alias.columns.iter().map(|column| &column.name)).try_for_each(check_name)
+}
+
 pub(super) fn rewrite_table(factor: &mut TableFactor) -> Result<()> {
+    if let TableFactor::Table { alias: Some(alias), .. }
+    | TableFactor::TableFunction { alias: Some(alias), .. }
+    | TableFactor::UNNEST { alias: Some(alias), .. }
+    | TableFactor::Derived { alias: Some(alias), .. }
+    | TableFactor::NestedJoin { alias: Some(alias), .. } = &*factor
+    {
+        check_alias(alias)?;
+    }
     match factor {
         TableFactor::Table { args, with_hints, version, with_ordinality, partitions, json_path, index_hints, .. } => {
             let is_plain = with_hints.is_empty()
@@ -170,6 +193,9 @@ pub(super) fn rewrite_table(factor: &mut TableFactor) -> Result<()> {
             }
             if args.is_some() {
                 return Err(not_supported(factor, "a table function without TABLE( )"));
+            }
+            if is_bare_values(factor) {
+                return Err(message::at(place(factor), "VALUES without rows"));
             }
         }
         TableFactor::TableFunction { expr, alias } => {
@@ -201,6 +227,13 @@ pub(super) fn rewrite_table(factor: &mut TableFactor) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the parser took the word VALUES for a name.
+fn is_bare_values(factor: &TableFactor) -> bool {
+    let TableFactor::Table { name, .. } = factor else { return false };
+    let [part] = name.0.as_slice() else { return false };
+    part.as_ident().is_some_and(|ident| ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("values"))
 }
 
 /// `alias` with the only column `name`, unless it names its columns.
@@ -244,6 +277,9 @@ impl Rewriter {
         if let Some((_, what)) = refused.iter().find(|(found, _)| *found) {
             return Err(message::not_supported(place(select), what));
         }
+        if select.projection.is_empty() {
+            return Err(message::at(place(select), "SELECT without columns"));
+        }
         joins::check_joins(select)?;
         let changed = select.projection.iter().find(|item| match item {
             SelectItem::QualifiedWildcard(_, options) | SelectItem::Wildcard(options) => !is_plain(options),
@@ -253,6 +289,9 @@ impl Rewriter {
             return Err(not_supported(item, "a changed *"));
         }
         for item in &mut select.projection {
+            if let SelectItem::ExprWithAlias { alias, .. } = item {
+                check_name(alias)?;
+            }
             match item {
                 SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } => {
                     replace_exists(expression)?
@@ -314,7 +353,7 @@ fn is_plain(options: &WildcardAdditionalOptions) -> bool {
         && options.opt_alias.is_none()
 }
 
-pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+pub(crate) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
