@@ -7,6 +7,7 @@ mod aggregate;
 pub mod arithmetic;
 mod array;
 mod binary;
+pub(crate) mod bucket;
 mod conversion;
 mod datetime;
 mod define;
@@ -49,6 +50,7 @@ impl Functions {
         arithmetic::add_to(&mut functions);
         array::add(&mut functions);
         binary::add(&mut functions);
+        bucket::add_to(&mut functions);
         conversion::add(&mut functions);
         datetime::add(&mut functions);
         equal::add_to(&mut functions);
