@@ -152,12 +152,7 @@ impl Entry {
 }
 
 /// Adds the partitions that `files` are in to `table`.
-async fn enter_partitions(
-    catalog: &NamedCatalog,
-    table: &Table,
-    folder: &WriteFolder,
-    files: &[String],
-) -> Result<()> {
+async fn enter_partitions(catalog: &NamedCatalog, table: &Table, folder: &WriteFolder, files: &[String]) -> Result<()> {
     let partitions = partitions(table, folder, files)?;
     if !table.partition_keys.is_empty() && !partitions.is_empty() && !projection::is_enabled(table) {
         catalog.catalog.add_partitions(table, &partitions).await?;

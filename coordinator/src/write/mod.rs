@@ -174,12 +174,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`] outside the setting `write_locations`, and as the store.
-    pub async fn recover_writes(
-        &self,
-        workspace: &Workspace,
-        location: &str,
-        control: &QueryControl,
-    ) -> Result<RecoveredWrites> {
+    pub async fn recover_writes(&self, workspace: &Workspace, location: &str, control: &QueryControl) -> Result<RecoveredWrites> {
         let run = self.start(control)?;
         run.recovery(workspace.named_catalog(run.registry())?).run(location).await
     }

@@ -7,9 +7,7 @@ use super::Functions;
 use super::nested::{Call, Scalar};
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array};
 use arrow::compute::cast;
-use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type,
-};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type};
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::ScalarUDF;
 use std::sync::{Arc, LazyLock};
@@ -148,8 +146,7 @@ mod tests {
         check(Int32Array::from(vec![None, Some(300_000), Some(i32::MIN), Some(i32::MAX)]), &[0, 300_000, i32::MIN, i32::MAX]);
         let longs = vec![None, Some(300_000_000_000), Some(i64::MIN), Some(i64::MAX), Some(-1), Some(1)];
         check(Int64Array::from(longs), &[0, -647_710_651, i32::MIN, i32::MIN, 0, 1]);
-        let floats =
-            vec![12.34, -f32::MAX, 1e-45, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::from_bits(0xffc0_1234)];
+        let floats = vec![12.34, -f32::MAX, 1e-45, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::from_bits(0xffc0_1234)];
         check(
             Float32Array::from(floats),
             &[1_095_069_860, -8_388_609, 1, 2_139_095_040, -8_388_608, 2_143_289_344, 2_143_289_344],
@@ -158,7 +155,8 @@ mod tests {
         check(Float64Array::from(doubles), &[986_311_098, 1_048_576, 1, 2_146_435_072, -1_048_576, 2_146_959_360]);
         check(Date32Array::from(vec![None, Some(0), Some(16_758), Some(-6_983)]), &[0, 0, 16_758, -6_983]);
         let texts = ["", "test string", "Trino rocks", "\u{5f3a}\u{5927}\u{7684}Trino\u{5f15}\u{64ce}"];
-        let texts: Vec<Option<&str>> = texts.into_iter().map(Some).chain([Some("\u{20ffc}\u{20ffd}\u{20ffe}\u{20fff}"), None]).collect();
+        let texts: Vec<Option<&str>> =
+            texts.into_iter().map(Some).chain([Some("\u{20ffc}\u{20ffd}\u{20ffe}\u{20fff}"), None]).collect();
         let expected = [0, -318_923_937, 1_132_136_730, 1_688_501_507, -1_810_797_254, 0];
         check(StringArray::from(texts.clone()), &expected);
         check(StringViewArray::from(texts), &expected);

@@ -30,7 +30,8 @@ const FINISHED_AT_ONCE: usize = 8;
 const MIN_FLUSH_BYTES: usize = 1 << 20;
 
 /// What is said of buckets that do not fit the memory.
-const TOO_LITTLE_MEMORY: &str = "there is not enough memory for a file of each bucket: take fewer buckets or partitions, or more memory";
+const TOO_LITTLE_MEMORY: &str =
+    "there is not enough memory for a file of each bucket: take fewer buckets or partitions, or more memory";
 /// Digits of a bucket in the name of its file, as Hive and Trino write and read them.
 const BUCKET_DIGITS: usize = 6;
 
@@ -151,7 +152,8 @@ impl Files {
         let mut columns: Vec<ArrayRef> = batch.columns().iter().skip(self.spec.file_columns()).map(Arc::clone).collect();
         let mut buckets = None;
         if let Some((count, places)) = self.spec.buckets() {
-            let hashed: Vec<ArrayRef> = places.into_iter().filter_map(|place| written.columns().get(place).map(Arc::clone)).collect();
+            let hashed: Vec<ArrayRef> =
+                places.into_iter().filter_map(|place| written.columns().get(place).map(Arc::clone)).collect();
             let numbers = bucket_numbers(count, &hashed, written.num_rows())?;
             columns.push(Arc::new(numbers.clone()));
             buckets = Some(numbers);

@@ -205,7 +205,9 @@ impl WriteSpec {
         let limit = self.max_open_partitions;
         Error::new(
             ErrorKind::LimitExceeded,
-            format!("TOO_MANY_OPEN_PARTITIONS: exceeded limit of {limit} open writers for partitions/buckets: write fewer at a time"),
+            format!(
+                "TOO_MANY_OPEN_PARTITIONS: exceeded limit of {limit} open writers for partitions/buckets: write fewer at a time"
+            ),
         )
     }
 }

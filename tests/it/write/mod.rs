@@ -1,5 +1,7 @@
 //! Written files: the rows of the query, all or none of them, whatever happens on the way.
 
+mod buckets;
+mod killed;
 mod on_s3;
 
 use arrow::array::RecordBatch;
@@ -341,7 +343,7 @@ fn a_dropped_write_is_whole_or_nothing_after_recovery() {
 
 async fn recover_now(folder: &TempDir, cluster: &Cluster) {
     let location = format!("file://{}/", folder.path().display());
-    cluster.coordinator.recover_writes(&location, &QueryControl::new()).await.expect("a recovery");
+    cluster.coordinator.recover_writes(&cluster.workspace, &location, &QueryControl::new()).await.expect("a recovery");
 }
 
 #[test]
