@@ -16,7 +16,7 @@ fn files(world: &World, folder: &str) -> BTreeMap<(String, i32), String> {
         let (place, name) = path.rsplit_once('/').expect("a folder");
         let bucket = name.split('_').next().filter(|digits| digits.len() == 6).expect("six digits");
         let key = (place.to_string(), bucket.parse().expect("a number"));
-        assert_eq!(found.insert(key, path), None, "two files of one bucket: {name}");
+        assert_eq!(found.insert(key, path.clone()), None, "two files of one bucket: {name}");
     }
     found
 }

@@ -2,9 +2,9 @@
 
 use crate::ddl::World;
 use coordinator::QueryControl;
-use engine::clock::{random_uuid, sleep};
+use engine::clock::{now_ms, random_uuid, sleep};
 use engine::ids::QueryId;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tests::cluster::block_on;
 
 /// Moments at which whoever awaits the statement goes away, in milliseconds.
@@ -92,4 +92,28 @@ fn a_killed_insert_leaves_no_partition_without_its_rows() {
         }
     }
     assert!(whole > 0 && nothing > 0, "{whole} {nothing}");
+}
+
+/// Nobody knows of the lost statement, and no other goes to its folder: the next write to another table ends it.
+#[test]
+fn the_next_write_of_the_place_ends_what_a_lost_one_left() {
+    block_on(async {
+        let world = World::new(3);
+        // Long enough that staging holds something, and never the end.
+        let sql = "create table t as select a.id, b.id as other from fact a, fact b where a.id * b.id <> 77";
+        let lost = tokio::time::timeout(Duration::from_millis(700), world.cluster.query(sql)).await;
+        assert!(lost.is_err(), "it was to be dropped");
+        sleep(Duration::from_millis(1_500)).await;
+        let open = world.files().into_iter().find(|path| path.contains("/_owlet_staging/open/")).expect("an open write");
+        for (age, left) in [(Duration::ZERO, None), (Duration::from_secs(400), Some(2)), (Duration::from_secs(200_000), Some(0))] {
+            let file = std::fs::File::options().write(true).open(&open).expect("the open write");
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms() as u64) - age).expect("its age");
+            world.run(&["create table u as select 1 a", "drop table u"]).await;
+            let hidden = world.files().into_iter().filter(|path| path.contains("_owlet_staging")).collect::<Vec<_>>();
+            assert!(hidden.len() > 1 || left == Some(0), "{hidden:?}");
+            // What tells a coordinator that comes back, for a day.
+            assert!(left.is_none_or(|left| hidden.len() == left), "{age:?}: {hidden:?}");
+        }
+        world.fails("select * from t", "TABLE_NOT_FOUND").await;
+    });
 }
