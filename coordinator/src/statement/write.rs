@@ -55,7 +55,8 @@ impl Coordinator {
             return ended(&run, 0, control);
         };
         let outcome = self.write_rows(run, plan, &spec, &target.after, control).await?;
-        Ok(QueryRun::ended(count(outcome.rows)?, control, outcome.receipt))
+        let manifest = outcome.manifest();
+        Ok(QueryRun::ended(count(outcome.rows)?, control, outcome.receipt).with_manifest(manifest))
     }
 }
 

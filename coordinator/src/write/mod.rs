@@ -57,7 +57,7 @@ pub struct WriteOutcome {
 }
 
 impl WriteOutcome {
-    /// The files' URLs, one a line, as Athena's manifest of an UNLOAD, CTAS or INSERT has them.
+    /// The files' URLs, one a line, as Athena's manifest of an `UNLOAD`, `CREATE TABLE AS` or `INSERT` has them.
     pub fn manifest(&self) -> String {
         self.files.iter().map(|file| format!("{}\n", file.url)).collect()
     }

@@ -89,6 +89,15 @@ impl CommitFailed {
     fn unsettled(error: Error) -> Self {
         Self { error, keep_staging: true }
     }
+
+    /// Of a write that has happened, or may have: nobody should run it again unasked.
+    fn happened(error: Error) -> Self {
+        let kind = match error.kind {
+            ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Changed => ErrorKind::Internal,
+            kind => kind,
+        };
+        Self::unsettled(Error::new(kind, error.message))
+    }
 }
 
 /// How long a write has shown no sign of life, and what follows from that.
@@ -151,7 +160,7 @@ impl Staging {
 
     async fn commit_files(&self, journal: &Journal, after: &After) -> Result<(), CommitFailed> {
         self.decide(journal).await?;
-        let has_happened = |error: Error| CommitFailed::unsettled(error.context(HAS_HAPPENED));
+        let has_happened = |error: Error| CommitFailed::happened(error.context(HAS_HAPPENED));
         match after.enter(&self.folder, &journal.files).await {
             // There is no table any more for which this could happen, and nothing was moved.
             Err(error) if error.kind == ErrorKind::NotFound => return Err(error.into()),
@@ -200,9 +209,9 @@ impl Staging {
             Ok(false) => match self.read(&self.journal()).await {
                 Ok(Some(found)) if found == *journal => Ok(()),
                 Ok(_) => Err(given_up().into()),
-                Err(second) => Err(CommitFailed::unsettled(unknown(&second))),
+                Err(second) => Err(CommitFailed::happened(unknown(&second))),
             },
-            Err(second) => Err(CommitFailed::unsettled(unknown(&second))),
+            Err(second) => Err(CommitFailed::happened(unknown(&second))),
         }
     }
 

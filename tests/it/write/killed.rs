@@ -105,7 +105,8 @@ fn the_next_write_of_the_place_ends_what_a_lost_one_left() {
         assert!(lost.is_err(), "it was to be dropped");
         sleep(Duration::from_millis(1_500)).await;
         let open = world.files().into_iter().find(|path| path.contains("/_owlet_staging/open/")).expect("an open write");
-        for (age, left) in [(Duration::ZERO, None), (Duration::from_secs(400), Some(2)), (Duration::from_secs(200_000), Some(0))] {
+        for (age, left) in [(Duration::ZERO, None), (Duration::from_secs(400), Some(2)), (Duration::from_secs(200_000), Some(0))]
+        {
             let file = std::fs::File::options().write(true).open(&open).expect("the open write");
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms() as u64) - age).expect("its age");
             world.run(&["create table u as select 1 a", "drop table u"]).await;

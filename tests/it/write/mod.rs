@@ -3,6 +3,7 @@
 mod buckets;
 mod killed;
 mod on_s3;
+mod service;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
