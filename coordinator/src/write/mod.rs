@@ -153,7 +153,7 @@ impl Coordinator {
         };
         let ended = CancellationToken::new();
         let writing = async {
-            let settled = run.write_files(plan, spec, &staging, after, control).await;
+            let settled = Box::pin(run.write_files(plan, spec, &staging, after, control)).await;
             ended.cancel();
             settled
         };

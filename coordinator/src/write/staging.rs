@@ -151,9 +151,7 @@ impl Staging {
     /// Makes `files`, relative paths of finished files in staging, visible in the location, and `after` known to the catalog.
     pub(super) async fn commit(&self, files: Vec<String>, after: &After) -> Result<(), CommitFailed> {
         match after.entry() {
-            Some(entry) if entry.is_new => {
-                return self.commit_table(Journal::new(State::Planned, files, Some(entry)), after).await;
-            }
+            Some(entry) if entry.is_new => self.commit_table(Journal::new(State::Planned, files, Some(entry)), after).await,
             entry => self.commit_files(&Journal::new(State::Committed, files, entry), after).await,
         }
     }
