@@ -103,7 +103,7 @@ impl Coordinator {
         match Box::pin(caught("the query", run.open(workspace.clone(), statement))).await {
             Ok(stream) => {
                 let rows = run.rows(stream);
-                Ok(QueryRun { rows, end: End::Query(Box::new(run)) })
+                Ok(QueryRun { rows, manifest: String::new(), end: End::Query(Box::new(run)) })
             }
             Err(error) => {
                 let cleaned = run.clean_up().await;
@@ -160,6 +160,8 @@ impl Coordinator {
 pub struct QueryRun {
     /// Its rows.
     pub rows: Rows,
+    /// URLs of the files that it has written, one a line; empty when it has written none.
+    pub manifest: String,
     end: End,
 }
 
@@ -176,7 +178,12 @@ impl QueryRun {
     /// What a statement gives that has ended.
     pub(crate) fn ended(stream: SendableRecordBatchStream, control: &QueryControl, receipt: Receipt) -> Self {
         let rows = Rows::new(stream, control.cancel.clone(), Stopwatch::start(), Duration::MAX);
-        Self { rows, end: End::Done(Box::new(receipt)) }
+        Self { rows, manifest: String::new(), end: End::Done(Box::new(receipt)) }
+    }
+
+    /// The same with what it has written.
+    pub(crate) fn with_manifest(self, manifest: String) -> Self {
+        Self { manifest, ..self }
     }
 
     /// Removes what the query left in the exchange and says what it used.
@@ -184,7 +191,7 @@ impl QueryRun {
     /// # Errors
     /// When the exchange cannot be cleaned.
     pub async fn finish(self) -> Result<Receipt> {
-        let Self { rows, end } = self;
+        let Self { rows, end, .. } = self;
         let count = rows.count();
         drop(rows);
         match end {

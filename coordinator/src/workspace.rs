@@ -67,10 +67,24 @@ impl Workspace {
         self.catalog.as_ref().map(|source| source.open(registry)).transpose()
     }
 
+    /// The same with its name.
+    pub(crate) fn named_catalog(&self, registry: &Arc<StoreRegistry>) -> Result<Option<NamedCatalog>> {
+        let Some(source) = &self.catalog else { return Ok(None) };
+        let name = match source {
+            CatalogSource::Shared { name, .. } => name.clone(),
+            CatalogSource::Objects(url) => url.to_string(),
+        };
+        Ok(Some(NamedCatalog { name, catalog: source.open(registry)? }))
+    }
+
     /// The catalog, for statements that need one.
     pub(crate) fn require_catalog(&self, registry: &Arc<StoreRegistry>) -> Result<Arc<dyn Catalog>> {
+        self.require_named_catalog(registry).map(|named| named.catalog)
+    }
+
+    pub(crate) fn require_named_catalog(&self, registry: &Arc<StoreRegistry>) -> Result<NamedCatalog> {
         let missing = || Error::invalid("NOT_SUPPORTED: this session has no catalog: name one with --catalog");
-        self.open_catalog(registry)?.ok_or_else(missing)
+        self.named_catalog(registry)?.ok_or_else(missing)
     }
 }
 
@@ -80,7 +94,20 @@ pub enum CatalogSource {
     /// Objects below this URL of a bucket: each query counts its own requests.
     Objects(Url),
     /// One that all queries share.
-    Shared(Arc<dyn Catalog>),
+    Shared {
+        /// Where it is, in words that mean the same to other processes.
+        name: String,
+        /// The catalog.
+        catalog: Arc<dyn Catalog>,
+    },
+}
+
+/// A catalog, and where it is.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedCatalog {
+    /// Tells it from other catalogs, also to other processes.
+    pub(crate) name: String,
+    pub(crate) catalog: Arc<dyn Catalog>,
 }
 
 impl CatalogSource {
@@ -90,8 +117,10 @@ impl CatalogSource {
     /// [`engine::ErrorKind::InvalidQuery`] for another location.
     pub fn at(location: &str, storage: &engine::storage::Storage) -> Result<Self> {
         if location == GLUE {
-            let glue = GlueCatalog::new(&GlueSettings::from_env(), storage.aws_credentials()?)?;
-            return Ok(Self::Shared(Arc::new(glue)));
+            let settings = GlueSettings::from_env();
+            let place = |part: &Option<String>| part.clone().unwrap_or_default();
+            let name = format!("{GLUE} {} {}", place(&settings.region), place(&settings.endpoint));
+            return Ok(Self::Shared { name, catalog: Arc::new(GlueCatalog::new(&settings, storage.aws_credentials()?)?) });
         }
         let wrong = |e: &dyn std::fmt::Display| Error::invalid(format!("catalog location '{location}': {e}"));
         let url = Url::parse(location).map_err(|e| wrong(&e))?;
@@ -101,7 +130,7 @@ impl CatalogSource {
                 let base = Path::from_url_path(url.path()).map_err(|e| wrong(&e))?;
                 let folder = url.to_file_path().map_err(|()| wrong(&"that is no path"))?;
                 let catalog = JsonCatalog::new(Arc::new(LocalFileSystem::new()), base, StoreSharing::OwnFolder);
-                Ok(Self::Shared(Arc::new(catalog.locked_by(folder.join(LOCK_FILE)))))
+                Ok(Self::Shared { name: url.to_string(), catalog: Arc::new(catalog.locked_by(folder.join(LOCK_FILE))) })
             }
             _ => Err(wrong(&"only s3://bucket/prefix/, a folder or 'glue' can be given")),
         }
@@ -109,7 +138,7 @@ impl CatalogSource {
 
     fn open(&self, registry: &Arc<StoreRegistry>) -> Result<Arc<dyn Catalog>> {
         match self {
-            Self::Shared(catalog) => Ok(Arc::clone(catalog)),
+            Self::Shared { catalog, .. } => Ok(Arc::clone(catalog)),
             Self::Objects(url) => {
                 let base =
                     Path::from_url_path(url.path()).map_err(|e| Error::invalid(format!("catalog location '{url}': {e}")))?;

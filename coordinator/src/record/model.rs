@@ -225,6 +225,9 @@ pub(crate) struct QueryRecord {
     pub error: Option<RecordError>,
     /// Its stored result.
     pub result: Option<StoredResult>,
+    /// URL of the list of the files that it has written, if it has written any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_manifest_location: Option<String>,
     /// Its receipt.
     pub receipt: Option<Value>,
     /// How often a coordinator has taken the query: 0 while it is queued. Not shown by HTTP.
@@ -275,6 +278,7 @@ impl QueryRecord {
             progress: RecordProgress::default(),
             error: None,
             result: None,
+            data_manifest_location: None,
             receipt: None,
             epoch: 0,
             request_hash: query.request_hash,

@@ -11,6 +11,9 @@ pub(super) const LEASE_MS: i64 = 30_000;
 /// How long an async query may wait for its invocation, in milliseconds; the function's maximum event age should not be longer.
 pub(super) const QUEUE_LEASE_MS: i64 = 15 * 60 * 1_000;
 
+/// First words of statements that write no rows.
+const READING: [&str; 8] = ["select", "with", "values", "table", "show", "describe", "desc", "explain"];
+
 /// What an accepted event did to the record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Change {
@@ -62,7 +65,8 @@ impl QueryRecord {
         Ok(Change::Applied)
     }
 
-    /// The query ended with its rows: in `result`, or sent with the answer when that is none.
+    /// The query ended with its rows: in `result`, or sent with the answer when that is none. `manifest` is where the files that it
+    /// has written are listed.
     ///
     /// # Errors
     /// [`Refusal::Final`] or [`Refusal::NotRunning`].
@@ -71,11 +75,13 @@ impl QueryRecord {
         now_ms: i64,
         progress: RecordProgress,
         result: Option<StoredResult>,
+        manifest: Option<String>,
         receipt: Value,
     ) -> Result<Change, Refusal> {
         self.require_running()?;
         self.progress = progress;
         self.result = result;
+        self.data_manifest_location = manifest;
         self.receipt = Some(receipt);
         Ok(self.end(now_ms, QueryState::Succeeded))
     }
@@ -128,17 +134,27 @@ impl QueryRecord {
         if !self.is_lost(now_ms) {
             return Err(Refusal::LeaseHeld);
         }
-        let message = match state {
-            QueryState::Queued => "no coordinator took the query in time; run it again",
-            _ => "the coordinator of the query stopped without a word; run the query again",
+        let (message, retryable) = match state {
+            QueryState::Queued => ("no coordinator took the query in time; run it again", true),
+            _ if self.may_write() => (
+                "the coordinator of the query stopped without a word; look at the table before you run it again: either all of its rows are written, or none is",
+                false,
+            ),
+            _ => ("the coordinator of the query stopped without a word; run the query again", true),
         };
-        self.error = Some(RecordError::new("COORDINATOR_LOST", message, true));
+        self.error = Some(RecordError::new("COORDINATOR_LOST", message, retryable));
         Ok(self.end(now_ms, QueryState::Failed))
     }
 
     /// Whether the query is not final and its lease has run out.
     pub(crate) fn is_lost(&self, now_ms: i64) -> bool {
         !self.state.is_final() && self.lease_expires_at.is_none_or(|expires_ms| expires_ms <= now_ms)
+    }
+
+    /// Whether the statement may have written rows, as far as its first word tells.
+    fn may_write(&self) -> bool {
+        let first = self.sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        !READING.iter().any(|word| first.eq_ignore_ascii_case(word))
     }
 
     fn open_state(&self) -> Result<QueryState, Refusal> {
@@ -187,12 +203,32 @@ mod tests {
         }
         match state {
             QueryState::Queued | QueryState::Running => Ok(Change::Applied),
-            QueryState::Succeeded => record.succeed(SUBMITTED_MS, RecordProgress::default(), Some(sample_result(1)), json!({})),
+            QueryState::Succeeded => {
+                record.succeed(SUBMITTED_MS, RecordProgress::default(), Some(sample_result(1)), None, json!({}))
+            }
             QueryState::Failed => record.fail(SUBMITTED_MS, RecordError::new("INTERNAL", "x", false), None),
             QueryState::Cancelled => record.cancel(SUBMITTED_MS, None),
         }
         .map_err(|refusal| format!("{refusal:?}"))?;
         Ok(record)
+    }
+
+    #[test]
+    fn a_lost_statement_that_may_have_written_is_not_to_be_run_again_unasked() -> Result<(), String> {
+        for (sql, retryable) in [
+            ("select 1", true),
+            ("\n WITH a as (select 1) select * from a", true),
+            ("insert into t select 1", false),
+            ("create table t as select 1", false),
+            ("execute p", false),
+            ("-- a comment\nselect 1", false),
+        ] {
+            let mut record = in_state(QueryState::Running)?;
+            record.sql = sql.into();
+            record.lost(LATE_MS).map_err(|refusal| format!("{refusal:?}"))?;
+            assert_eq!(record.error.map(|error| error.retryable), Some(retryable), "{sql}");
+        }
+        Ok(())
     }
 
     #[test]
@@ -205,7 +241,7 @@ mod tests {
             ("progress", |r| r.progress(LATE_MS, RecordProgress::default()), Err(Refusal::NotRunning), to(Running)),
             (
                 "succeed",
-                |r| r.succeed(LATE_MS, RecordProgress::default(), None, json!({"cost": 1})),
+                |r| r.succeed(LATE_MS, RecordProgress::default(), None, None, json!({"cost": 1})),
                 Err(Refusal::NotRunning),
                 to(Succeeded),
             ),

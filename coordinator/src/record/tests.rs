@@ -121,7 +121,7 @@ async fn a_query_lives_from_create_to_its_end() -> Test {
         assert_eq!(again.record, started.record, "{name}");
 
         let end = |record: &mut QueryRecord| {
-            record.succeed(NOW_MS + 9, RecordProgress::default(), Some(sample_result(2)), json!({"cost": 1}))
+            record.succeed(NOW_MS + 9, RecordProgress::default(), Some(sample_result(2)), None, json!({"cost": 1}))
         };
         let ended = state.transition(id, OWNER, end).await?.ok_or("a record")?;
         assert_eq!(state.read(id, OWNER).await?.as_ref(), Some(&ended.record), "{name}");
@@ -173,7 +173,7 @@ async fn one_of_many_coordinators_starts_and_one_of_many_ends_wins() -> Test {
                 let error = RecordError::new(format!("E{number}"), "x", false);
                 let event = |record: &mut QueryRecord| match number % 2 {
                     0 => record.fail(NOW_MS, error.clone(), None),
-                    _ => record.succeed(NOW_MS, RecordProgress::default(), None, json!(number)),
+                    _ => record.succeed(NOW_MS, RecordProgress::default(), None, None, json!(number)),
                 };
                 state.transition(id, OWNER, event).await
             });
@@ -219,7 +219,7 @@ async fn a_write_whose_answer_is_lost_is_recognised() -> Test {
         let record = state.read(id, OWNER).await?.ok_or("a record")?;
         assert_eq!((record.epoch, record.progress.scanned_bytes), (1, 1), "{fault:?}: once and not twice");
         faulty.then(fault);
-        let event = |record: &mut QueryRecord| record.succeed(NOW_MS, RecordProgress::default(), None, json!({}));
+        let event = |record: &mut QueryRecord| record.succeed(NOW_MS, RecordProgress::default(), None, None, json!({}));
         assert_eq!(state.transition(id, OWNER, event).await?.ok_or("a record")?.change, Ok(Change::Applied), "{fault:?}");
     }
     Ok(())
@@ -324,8 +324,9 @@ async fn objects_have_a_bound() -> Test {
     for Backend { name, state, store, .. } in backends()? {
         let id = created(&state, new_query(1)).await?.query_id;
         state.transition(id, OWNER, |record| record.start(NOW_MS)).await?;
-        let event =
-            |record: &mut QueryRecord| record.succeed(NOW_MS, RecordProgress::default(), Some(sample_result(200_000)), json!({}));
+        let event = |record: &mut QueryRecord| {
+            record.succeed(NOW_MS, RecordProgress::default(), Some(sample_result(200_000)), None, json!({}))
+        };
         let outcome = state.transition(id, OWNER, event).await;
         assert_eq!(outcome.map_err(|error| error.kind), Err(ErrorKind::LimitExceeded), "{name}");
         assert_eq!(state.read(id, OWNER).await?.map(|record| record.state), Some(QueryState::Running), "{name}");

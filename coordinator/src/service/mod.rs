@@ -294,6 +294,10 @@ impl Service {
             // Attempts that still run see the marker within this time; what they would write later stays for the lifecycle rule.
             sleep(STOP_TIME).await;
             self.coordinator.sweep(id).await?;
+            // The record is final: what cannot be ended now is ended by the next write to the place.
+            if let Err(error) = self.coordinator.recover_lost(&self.workspace_of(record), id).await {
+                tracing::warn!(query_id = %id, %error, "the query's write was not ended");
+            }
         }
         Ok(outcome.record)
     }

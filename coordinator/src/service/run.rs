@@ -36,6 +36,7 @@ const ENDING_TIME: Duration = Duration::from_secs(8);
 pub(super) struct Executed {
     finished: Finished,
     location: String,
+    manifest_location: Option<String>,
     receipt: Receipt,
 }
 
@@ -113,23 +114,24 @@ impl Service {
         let (path, location) = self.result_place(record.query_id, format);
         let mut run = self.coordinator.run(&self.workspace_of(record), statement, control).await?;
         let written = async {
+            let manifest_location = self.store_manifest(record.query_id, store.as_ref(), &run.manifest).await?;
             let encoder = Encoder::new(format, &run.rows.schema(), &record.query_id.to_string())?;
             let mut sink = ResultSink::new(encoder, store, path, SinkLimits::default(), record.is_async);
             while let Some(batch) = run.rows.next().await? {
                 sink.write(&batch).await?;
             }
-            Ok(sink)
+            Ok((sink, manifest_location))
         }
         .await;
         // Whatever happened to the rows, the exchange must be emptied.
         let finished = run.finish().await;
-        let (sink, mut receipt) = match (written, finished) {
-            (Ok(sink), Ok(receipt)) => (sink, receipt),
+        let ((sink, manifest_location), mut receipt) = match (written, finished) {
+            (Ok(written), Ok(receipt)) => (written, receipt),
             (Err(error), finished) => {
                 control.failed.send_replace(finished.ok().map(Box::new));
                 return Err(error);
             }
-            (Ok(sink), Err(error)) => {
+            (Ok((sink, _)), Err(error)) => {
                 sink.abort().await;
                 return Err(error);
             }
@@ -137,7 +139,7 @@ impl Service {
         let shown = brief(&receipt)?;
         let finished = sink.finish(Some(&shown)).await?;
         receipt.add_requests(&meter.counts(), &self.coordinator.settings().prices);
-        Ok(Executed { finished, location, receipt })
+        Ok(Executed { finished, location, manifest_location, receipt })
     }
 
     /// Keeps the record alive and hears the caller's wish to cancel, until the query has `ended`.
@@ -180,11 +182,12 @@ impl Service {
         let (id, principal) = (record.query_id, record.principal.as_str());
         let mut progress = progress(control);
         let was_cancelled = control.cancel.is_cancelled();
+        let manifest_location = executed.as_ref().ok().and_then(|executed| executed.manifest_location.clone());
         let (rows, stored, receipt, error) = match executed {
             Ok(Executed { finished: Finished::Inline { body, rows }, receipt, .. }) => {
                 (Some((body, rows)), None, Some(receipt), None)
             }
-            Ok(Executed { finished: Finished::Stored(result), location, receipt }) => {
+            Ok(Executed { finished: Finished::Stored(result), location, receipt, .. }) => {
                 (None, Some(StoredResult { location, result }), Some(receipt), None)
             }
             Err(error) => (None, None, failed_receipt.cloned(), Some(error)),
@@ -198,7 +201,10 @@ impl Service {
         let outcome = self
             .state_of(invocation)?
             .transition(id, principal, |record| match &error {
-                None => record.succeed(now_ms(), progress.clone(), stored.clone(), receipt.clone().unwrap_or_default()),
+                None => {
+                    let receipt = receipt.clone().unwrap_or_default();
+                    record.succeed(now_ms(), progress.clone(), stored.clone(), manifest_location.clone(), receipt)
+                }
                 // A worker may have seen the wish before the coordinator did.
                 Some(error) if error.kind == ErrorKind::Cancelled && (was_cancelled || record.cancel_requested) => {
                     record.cancel(now_ms(), receipt.clone())

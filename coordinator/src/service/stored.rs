@@ -4,11 +4,12 @@ use super::Service;
 use crate::record::{QueryRecord, QueryState, StoredResult};
 use crate::result::{PAGE_BYTES, ResultFormat, ResultReader};
 use bytes::{Bytes, BytesMut};
-use engine::Result;
 use engine::ids::QueryId;
 use engine::storage::{Meter, Pins};
+use engine::{Error, Result};
 use futures::TryStreamExt;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use std::time::Duration;
 
 /// How long a presigned URL of a result is valid.
@@ -23,6 +24,22 @@ impl Service {
         let mut url = self.state_url.clone();
         url.set_path(path.as_ref());
         (path, url.to_string())
+    }
+
+    /// Stores the list of the files that a query has written, beside its result; gives its URL, or none when there are no files.
+    pub(super) async fn store_manifest(&self, id: QueryId, store: &dyn ObjectStore, manifest: &str) -> Result<Option<String>> {
+        if manifest.is_empty() {
+            return Ok(None);
+        }
+        let path = self.base.clone().join("results").join(format!("{id}-manifest.csv"));
+        // Run again, it would write its rows again: this is no fault that calls for it.
+        let failed = |error: object_store::Error| {
+            Error::internal(format!("the rows are written, but not the list of their files: {error}"))
+        };
+        store.put(&path, manifest.as_bytes().to_vec().into()).await.map_err(failed)?;
+        let mut url = self.state_url.clone();
+        url.set_path(path.as_ref());
+        Ok(Some(url.to_string()))
     }
 
     /// Whether results are in a bucket, to which callers can be sent; else they come through this process.

@@ -1,7 +1,7 @@
 //! `CREATE TABLE AS`, `INSERT INTO` and `UNLOAD`: what they write, and what the catalog says afterwards.
 //!
-//! Order of what becomes visible: new partitions of a table that is there, still empty; files by the one commit of `crate::write`;
-//! a new table's entry in the catalog. A table that cannot be entered loses its files again; it was never readable.
+//! What becomes visible, and when, is decided in `crate::write`, together with the files: new partitions of a table that is there, or
+//! a new table's entry. A table that cannot be entered loses its files again; it was never readable.
 
 use super::format::of_table;
 use super::target::{Properties, write_format};
@@ -9,16 +9,13 @@ use crate::control::QueryControl;
 use crate::query::{Coordinator, Query, QueryRun};
 use crate::streams::labelled_batch;
 use crate::workspace::Workspace;
-use crate::write::{Announce, WriteOutcome, WrittenFile};
-use async_trait::async_trait;
+use crate::write::After;
 use datafusion::arrow::array::{ArrayRef, Int64Array};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use datafusion::scalar::ScalarValue;
-use engine::clock::now_ms;
 use engine::write::{HIVE_NULL, TextFormat, WriteFormat, WriteSpec};
 use engine::{Error, Result};
-use object_store::ObjectStoreExt;
 use sql::catalog::location::Location;
 use sql::catalog::model::{Column, Parameters};
 use sql::catalog::types::HiveType;
@@ -28,22 +25,12 @@ use sql::statement::{CreateTableAs, Insert, TableName, Unload};
 use sql::{Bound, Statement, StatementKind};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use url::Url;
 
 /// A write that is ready to run.
 struct Target {
     /// None where no row is to be written.
     write: Option<(LogicalPlan, WriteSpec)>,
     after: After,
-}
-
-/// What the catalog has to learn of a write.
-enum After {
-    Nothing,
-    /// This table is new.
-    Create(Arc<dyn Catalog>, Box<Table>),
-    /// This table may have new partitions.
-    Append(Arc<dyn Catalog>, Box<Table>),
 }
 
 impl Coordinator {
@@ -64,20 +51,12 @@ impl Coordinator {
             }
         };
         let Some((plan, spec)) = target.write else {
-            target.after.tell(&[]).await?;
+            target.after.enter_empty(run.id()).await?;
             return ended(&run, 0, control);
         };
         let outcome = self.write_rows(run, plan, &spec, &target.after, control).await?;
-        if let Err(error) = target.after.tell(&outcome.0.files).await {
-            let removed = remove(&outcome.1, &outcome.0).await;
-            control.failed.send_replace(Some(Box::new(outcome.0.receipt)));
-            return Err(match removed {
-                Ok(()) => error,
-                Err(left) => error.context(format!("the written files could not be removed again ({left})")),
-            });
-        }
-        let (outcome, _) = outcome;
-        Ok(QueryRun::ended(count(outcome.rows)?, control, outcome.receipt))
+        let manifest = outcome.manifest();
+        Ok(QueryRun::ended(count(outcome.rows)?, control, outcome.receipt).with_manifest(manifest))
     }
 }
 
@@ -114,7 +93,8 @@ async fn create_table_as(
     statement: &Statement,
     create: &CreateTableAs,
 ) -> Result<Option<Target>> {
-    let catalog = workspace.require_catalog(run.registry())?;
+    let named = workspace.require_named_catalog(run.registry())?;
+    let catalog = &named.catalog;
     let database = database(workspace, &create.name)?;
     let home = catalog.database(database).await?.ok_or_else(|| CatalogError::NoDatabase(database.into()))?;
     if catalog.table(database, &create.name.table).await?.is_some() {
@@ -152,13 +132,14 @@ async fn create_table_as(
     let spec = WriteSpec {
         format,
         partition_by,
-        bucketed_by: (!bucketed_by.is_empty()).then(|| (bucketed_by, usize::try_from(buckets.unwrap_or(0)).unwrap_or(0))),
+        bucketed_by: (!bucketed_by.is_empty() || buckets.is_some())
+            .then(|| (bucketed_by, usize::try_from(buckets.unwrap_or(0)).unwrap_or(0))),
         must_be_empty: true,
         ..WriteSpec::parquet(location.to_string(), names.clone())
     };
     let table = new_table(&bound.plan, &names, &spec, (database, &create.name.table))?;
     let write = create.with_data.then_some((bound.plan, spec));
-    Ok(Some(Target { write, after: After::Create(catalog, Box::new(table)) }))
+    Ok(Some(Target { write, after: After::create(named, table, run.id()) }))
 }
 
 /// Names of a new table's columns; each must have one.
@@ -193,6 +174,10 @@ fn new_table(plan: &LogicalPlan, names: &[String], spec: &WriteSpec, (database, 
     let mut columns = typed.collect::<Result<Vec<_>>>()?;
     let partition_keys = columns.split_off(columns.len().saturating_sub(spec.partition_by.len()));
     let mut new = NewTable { columns, partition_keys, location: Some(spec.location.clone()), ..NewTable::default() };
+    if let Some((names, count)) = &spec.bucketed_by {
+        new.bucket_columns.clone_from(names);
+        new.buckets = i32::try_from(*count).ok();
+    }
     match &spec.format {
         WriteFormat::Parquet(_) => new.stored_as = Some("parquet".into()),
         WriteFormat::Json(_) => new.stored_as = Some("json".into()),
@@ -208,7 +193,8 @@ fn new_table(plan: &LogicalPlan, names: &[String], spec: &WriteSpec, (database, 
 }
 
 async fn insert(run: &Query, workspace: &Workspace, statement: &Statement, insert: &Insert) -> Result<Target> {
-    let catalog = workspace.require_catalog(run.registry())?;
+    let named = workspace.require_named_catalog(run.registry())?;
+    let catalog = &named.catalog;
     let database = database(workspace, &insert.name)?;
     let table = require_table(catalog.as_ref(), database, &insert.name.table).await?;
     if table.is_view() {
@@ -227,7 +213,7 @@ async fn insert(run: &Query, workspace: &Workspace, statement: &Statement, inser
         partition_by: table.partition_keys.iter().map(|key| key.name.clone()).collect(),
         ..WriteSpec::parquet(location, columns.iter().map(|column| column.name.clone()).collect())
     };
-    Ok(Target { write: Some((plan, spec)), after: After::Append(catalog, Box::new(table)) })
+    Ok(Target { write: Some((plan, spec)), after: After::Append(named, Box::new(table)) })
 }
 
 /// Rows go to the folder of a partition's name; a partition that lies elsewhere would not have them.
@@ -341,65 +327,5 @@ async fn unload(run: &Query, workspace: &Workspace, statement: &Statement, unloa
     let bound = run.bind(workspace, statement).await?;
     let names = bound.columns.iter().map(|label| label.name.clone()).collect();
     let spec = WriteSpec { format, partition_by, must_be_empty: true, ..WriteSpec::parquet(location.to_string(), names) };
-    Ok(Target { write: Some((bound.plan, spec)), after: After::Nothing })
-}
-
-#[async_trait]
-impl Announce for After {
-    /// Partitions are known before their files are there: rows of some partitions only would be half a write.
-    async fn files(&self, files: &[WrittenFile]) -> Result<()> {
-        let After::Append(catalog, table) = self else { return Ok(()) };
-        if table.partition_keys.is_empty() {
-            return Ok(());
-        }
-        let partitions = partitions(table, files);
-        if projection::is_enabled(table) {
-            return projection::check(table, &partitions, now_ms());
-        }
-        catalog.add_partitions(table, &partitions).await?;
-        Ok(())
-    }
-}
-
-impl After {
-    /// Enters a new table with its `files` into the catalog.
-    async fn tell(&self, files: &[WrittenFile]) -> Result<()> {
-        let After::Create(catalog, table) = self else { return Ok(()) };
-        catalog.create_table(table).await?;
-        // With what the catalog has added to it.
-        let table = require_table(catalog.as_ref(), &table.database_name, &table.name).await?;
-        if table.partition_keys.is_empty() {
-            return Ok(());
-        }
-        let Err(error) = catalog.add_partitions(&table, &partitions(&table, files)).await else { return Ok(()) };
-        // Without its partitions it would be an empty table.
-        if let Err(left) = catalog.drop_table(&table.database_name, &table.name).await {
-            return Err(Error::from(error).context(format!("the table could not be removed again ({left})")));
-        }
-        Err(error.into())
-    }
-}
-
-/// The partitions that `files` are in.
-fn partitions(table: &Table, files: &[WrittenFile]) -> Vec<Partition> {
-    let folders: BTreeSet<(Vec<String>, &str)> = files
-        .iter()
-        .map(|file| {
-            let values = file.partition_values.iter().map(|(_, value)| value.clone().unwrap_or_else(|| HIVE_NULL.into()));
-            (values.collect(), file.url.rsplit_once('/').map_or("", |(folder, _)| folder))
-        })
-        .collect();
-    folders.into_iter().map(|(values, folder)| Partition::of(table, values, &format!("{folder}/"))).collect()
-}
-
-/// Removes the files of a table that could not be entered into the catalog.
-async fn remove(run: &Query, outcome: &WriteOutcome) -> Result<()> {
-    for file in &outcome.files {
-        // Not as a URL, which would decode the names of folders.
-        let place = Location::parse(&file.url)?;
-        let store = Url::parse(&place.store).map_err(|e| Error::internal(format!("{}: {e}", file.url)))?;
-        let store = run.registry().counted_store(&store)?;
-        store.delete(&place.path).await.map_err(|e| Error::from(e).context(format!("removing {}", file.url)))?;
-    }
-    Ok(())
+    Ok(Target { write: Some((bound.plan, spec)), after: After::Nothing(workspace.named_catalog(run.registry())?) })
 }

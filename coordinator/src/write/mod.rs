@@ -6,23 +6,29 @@
 //!            journal (the write has happened) ◄──────────┘
 //!                 │
 //!                 ▼
-//!            files moved to their places ─► journal deleted ─► staging deleted
+//!            catalog ─► files moved to their places ─► journal deleted ─► staging deleted
 //! ```
-//! What ends before the journal has changed nothing; what ends after it is carried on by the next [`Coordinator::recover_writes`].
-//! While the files are moved a reader can see some of them.
+//! A new table goes the other way: files moved, catalog, journal; see `staging.rs`.
+//! What ends before the journal has changed nothing that a recovery does not take back; what ends after it is carried on by the next
+//! one: [`Coordinator::recover_writes`]. While files are moved into a table that is there, a reader can see some of them.
 
+mod entry;
+mod recovery;
 mod staging;
 #[cfg(test)]
 mod tests;
 
-use self::staging::{ABANDONED_AFTER, Staging, recover};
+pub(crate) use self::entry::After;
+
+use self::recovery::{ABANDONED_AFTER, LOST_AFTER, OpenWrite, Recovery};
+use self::staging::Staging;
 use crate::control::QueryControl;
 use crate::query::{Coordinator, Query, SETTLE_TIME};
 use crate::receipt::Receipt;
 use crate::rows::cancelled;
-use crate::workspace::Workspace;
-use async_trait::async_trait;
+use crate::workspace::{NamedCatalog, Workspace};
 use datafusion::logical_expr::LogicalPlan;
+use engine::ids::QueryId;
 use engine::panic::caught;
 use engine::write::{FileRow, WriteFolder, WriteNode, WriteSpec, below, parse_folder};
 use engine::{Error, ErrorKind, Result};
@@ -32,6 +38,7 @@ use sql::Statement;
 use sql::statement::StatementKind;
 use std::collections::HashSet;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Most files of one write: the journal names them all.
 const MAX_FILES: usize = 100_000;
@@ -50,7 +57,7 @@ pub struct WriteOutcome {
 }
 
 impl WriteOutcome {
-    /// The files' URLs, one a line, as Athena's manifest of an UNLOAD, CTAS or INSERT has them.
+    /// The files' URLs, one a line, as Athena's manifest of an `UNLOAD`, `CREATE TABLE AS` or `INSERT` has them.
     pub fn manifest(&self) -> String {
         self.files.iter().map(|file| format!("{}\n", file.url)).collect()
     }
@@ -76,23 +83,6 @@ pub struct RecoveredWrites {
     pub completed: u64,
     /// Writes that had not happened and of which nothing is left.
     pub removed: u64,
-}
-
-/// Who is asked before the files of a write can be seen, while it can still fail without a trace.
-#[async_trait]
-pub(crate) trait Announce: Send + Sync {
-    /// `files` are about to become visible.
-    async fn files(&self, files: &[WrittenFile]) -> Result<()>;
-}
-
-/// Nobody is asked.
-struct Unannounced;
-
-#[async_trait]
-impl Announce for Unannounced {
-    async fn files(&self, _: &[WrittenFile]) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// Whether staging may be emptied after a write that failed.
@@ -133,13 +123,15 @@ impl Coordinator {
             return Err(Error::invalid("only the rows of a query can be written"));
         }
         match Box::pin(caught("the query", run.bind(workspace, statement))).await {
-            Ok(bound) => Ok(self.write_rows(run, bound.plan, spec, &Unannounced, control).await?.0),
+            Ok(bound) => {
+                let after = After::Nothing(workspace.named_catalog(run.registry())?);
+                self.write_rows(run, bound.plan, spec, &after, control).await
+            }
             Err(error) => Err(write_failed(&run, control, error)),
         }
     }
 
-    /// Writes the rows of `plan` as `spec` says, once `announced` has agreed to the files; gives back the run, for what else it
-    /// has to do.
+    /// Writes the rows of `plan` as `spec` says, and has `after` entered into the catalog.
     ///
     /// # Errors
     /// As [`Self::write`].
@@ -148,65 +140,115 @@ impl Coordinator {
         mut run: Query,
         plan: LogicalPlan,
         spec: &WriteSpec,
-        announced: &dyn Announce,
+        after: &After,
         control: &QueryControl,
-    ) -> Result<(WriteOutcome, Query)> {
+    ) -> Result<WriteOutcome> {
         let staging = match run.writes().folder(&spec.location) {
             Ok(folder) => Staging::new(folder, run.id()),
             Err(error) => return Err(write_failed(&run, control, error)),
         };
-        let plan = match caught("the query", run.prepare(plan, spec, &staging)).await {
-            Ok(plan) => plan,
+        let (plan, open) = match caught("the query", run.prepare(plan, spec, &staging, after)).await {
+            Ok(prepared) => prepared,
             Err(error) => return Err(write_failed(&run, control, error)),
         };
-        let written = match caught("the query", run.fill(plan, spec, &staging)).await {
-            Ok(files) => commit(&staging, files, announced, control).await,
-            Err(error) => Err(error.into()),
+        let ended = CancellationToken::new();
+        let writing = async {
+            let settled = Box::pin(run.write_files(plan, spec, &staging, after, control)).await;
+            ended.cancel();
+            settled
         };
-        // Attempts that were given up may still write: they are waited for before staging is emptied.
-        let cleaned = run.clean_up().await;
-        run.writes().pending().settle(SETTLE_TIME).await;
+        let ((written, keep_open), ()) = tokio::join!(writing, open.keep(&ended));
+        if !keep_open && let Err(error) = open.close().await {
+            tracing::warn!(query_id = %run.id(), %error, "an open write was not closed");
+        }
         match written {
-            Ok(files) => {
-                if let Err(error) = staging.sweep().await {
-                    tracing::warn!(query_id = %run.id(), %error, "staging was not emptied");
-                }
-                if let Err(error) = cleaned {
-                    tracing::warn!(query_id = %run.id(), %error, "the exchange was not emptied");
-                }
-                Ok((outcome(&run, &staging.folder, files)?, run))
-            }
-            Err(failed) => {
-                if !failed.keep_staging
-                    && let Err(error) = staging.sweep().await
-                {
-                    tracing::warn!(query_id = %run.id(), %error, "staging was not emptied");
-                }
-                Err(write_failed(&run, control, failed.error))
-            }
+            Ok(files) => outcome(&run, &staging.folder, files),
+            Err(error) => Err(write_failed(&run, control, error)),
         }
     }
 
-    /// Carries on what writes to `location` left when their coordinators were lost: a write that has happened is made visible
-    /// whole, one that has not is removed once it is older than any query can be. Each write does this first.
+    /// Ends what writes to `location`, and lost ones to other places beside it, left when their coordinators were gone: a write that has
+    /// happened is made visible whole, one that has not is removed. Each write does this first.
+    ///
+    /// A write is lost when its coordinator has not shown for five minutes that it lives.
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`] outside the setting `write_locations`, and as the store.
-    pub async fn recover_writes(&self, location: &str, control: &QueryControl) -> Result<RecoveredWrites> {
+    pub async fn recover_writes(&self, workspace: &Workspace, location: &str, control: &QueryControl) -> Result<RecoveredWrites> {
         let run = self.start(control)?;
-        recover(&run.writes().folder(location)?, abandoned_after(&run)).await
+        run.recovery(workspace.named_catalog(run.registry())?).run(location).await
+    }
+
+    /// Ends the write of `query`, if it has begun one: its coordinator is known to be lost.
+    ///
+    /// # Errors
+    /// As the store and the catalog; the next write to the place tries again.
+    pub async fn recover_lost(&self, workspace: &Workspace, query: QueryId) -> Result<RecoveredWrites> {
+        let run = self.start(&QueryControl::new())?;
+        let recovery = run.recovery(workspace.named_catalog(run.registry())?);
+        let mut recovered = RecoveredWrites::default();
+        for place in &run.settings().write_locations {
+            recovered.count(recovery.run_lost(place, query).await?);
+        }
+        Ok(recovered)
     }
 }
 
 impl Query {
-    /// The plan of the write, in a place that is fit for it.
-    async fn prepare(&mut self, plan: LogicalPlan, spec: &WriteSpec, staging: &Staging) -> Result<LogicalPlan> {
+    /// The plan of the write, in a place that is fit for it, and shown to others.
+    async fn prepare(
+        &mut self,
+        plan: LogicalPlan,
+        spec: &WriteSpec,
+        staging: &Staging,
+        after: &After,
+    ) -> Result<(LogicalPlan, OpenWrite)> {
         let logical = WriteNode::plan(plan, spec.clone(), self.id())?;
-        recover(&staging.folder, abandoned_after(self)).await?;
+        self.recovery(after.catalog().cloned()).run(&spec.location).await?;
         if spec.must_be_empty {
             refuse_files(&staging.folder).await?;
         }
-        Ok(logical)
+        let open = OpenWrite::begin(self.writes().root(&spec.location)?, &spec.location, self.id()).await?;
+        Ok((logical, open))
+    }
+
+    fn recovery(&self, catalog: Option<NamedCatalog>) -> Recovery<'_> {
+        // No coordinator outlives the time limit of its query.
+        let limit = Duration::from_millis(self.settings().query_timeout_ms);
+        let over_after = ABANDONED_AFTER.max(limit.saturating_mul(2));
+        Recovery { writes: self.writes(), catalog, lost_after: LOST_AFTER, over_after }
+    }
+
+    /// The whole write; tells also whether something is left that a recovery has to end.
+    async fn write_files(
+        &mut self,
+        plan: LogicalPlan,
+        spec: &WriteSpec,
+        staging: &Staging,
+        after: &After,
+        control: &QueryControl,
+    ) -> (Result<Vec<FileRow>>, bool) {
+        let written = match caught("the query", self.fill(plan, spec, staging)).await {
+            Ok(files) => commit(staging, files, after, control).await,
+            Err(error) => Err(error.into()),
+        };
+        // Attempts that were given up may still write: they are waited for before staging is emptied.
+        if let Err(error) = self.clean_up().await {
+            tracing::warn!(query_id = %self.id(), %error, "the exchange was not emptied");
+        }
+        self.writes().pending().settle(SETTLE_TIME).await;
+        let (written, keep_staging) = match written {
+            Ok(files) => (Ok(files), false),
+            Err(failed) => (Err(failed.error), failed.keep_staging),
+        };
+        if keep_staging {
+            return (written, true);
+        }
+        let swept = staging.sweep().await;
+        if let Err(error) = &swept {
+            tracing::warn!(query_id = %self.id(), %error, "staging was not emptied");
+        }
+        (written, swept.is_err())
     }
 
     /// Runs the query until its rows are in staging, and tells the files of accepted attempts.
@@ -222,7 +264,8 @@ impl Query {
             }
         }
         let partitions: HashSet<&str> = files.iter().filter_map(|file| Some(file.path.rsplit_once('/')?.0)).collect();
-        if partitions.len() > spec.max_open_partitions {
+        let writers = if spec.bucketed_by.is_some() { files.len() } else { partitions.len() };
+        if writers > spec.max_open_partitions {
             return Err(spec.too_many_partitions());
         }
         if spec.must_be_empty {
@@ -235,11 +278,6 @@ impl Query {
 fn write_failed(run: &Query, control: &QueryControl, error: Error) -> Error {
     control.failed.send_replace(Some(Box::new(run.receipt(0))));
     error
-}
-
-/// The age at which a write that has not happened never will.
-fn abandoned_after(run: &Query) -> Duration {
-    ABANDONED_AFTER.max(Duration::from_millis(run.settings().query_timeout_ms).saturating_mul(2))
 }
 
 /// Refuses a folder that holds files which a reader would see.
@@ -263,7 +301,7 @@ async fn refuse_files(folder: &WriteFolder) -> Result<()> {
 async fn commit(
     staging: &Staging,
     mut files: Vec<FileRow>,
-    announced: &dyn Announce,
+    after: &After,
     control: &QueryControl,
 ) -> Result<Vec<FileRow>, Failed> {
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -271,14 +309,12 @@ async fn commit(
         return Err(cancelled().into());
     }
     if files.is_empty() {
+        after.enter_empty(staging.query).await?;
         return Ok(files);
     }
-    announced.files(&written(&staging.folder, &files)?).await?;
-    if control.cancel.is_cancelled() {
-        return Err(cancelled().into());
-    }
-    let paths = files.iter().map(|file| file.path.clone()).collect();
-    match staging.commit(paths).await {
+    let paths: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+    after.check(&staging.folder, &paths)?;
+    match staging.commit(paths, after).await {
         Ok(()) => Ok(files),
         Err(failed) => Err(Failed { keep_staging: failed.keep_staging, error: failed.error }),
     }

@@ -1,15 +1,21 @@
-//! The commit of a write: one object decides it, and everything after that can be done again by anybody.
+//! The commit of a write: one object decides it, and everything around that can be done again, or taken back, by anybody.
 //!
 //! ```text
-//! commit.json absent ──create "committed"──► every file is moved, however often that is begun ──► commit.json deleted ──► staging deleted
-//!        └────────────create "abandoned"──► staging deleted, commit.json last
+//! files of a table that is there, or of none
+//!   commit.json "committed" ─► partitions entered ─► files moved ─► commit.json deleted ─► staging deleted
+//! files of a new table: nobody reads them before the catalog names them
+//!   plan.json names them ─► files moved ─► table entered ─► commit.json "committed" ─► staging deleted, commit.json last
+//! given up, by the coordinator or by whoever finds a write whose coordinator is lost
+//!   commit.json "abandoned" ─► what plan.json names taken out of the catalog and deleted ─► staging deleted, commit.json last
 //! ```
 //!
-//! **Invariant:** the journal is created once and never changed, so a write cannot happen after it was given up, nor the other
-//! way round. It is deleted before the files that it names, so a table whose files were removed later is not filled again.
+//! **Invariant:** commit.json is created once and never changed, so a write cannot happen after it was given up, nor the other
+//! way round. Where it says which files to move, it is deleted before what it names, so a table whose files were removed later is
+//! not filled again. A coordinator that was taken for lost finds "abandoned": it stays until no coordinator can be that late.
 
+use super::entry::{After, Entry};
+use crate::workspace::NamedCatalog;
 use bytes::Bytes;
-use engine::clock::now_ms;
 use engine::ids::QueryId;
 use engine::write::{JOURNAL_NAME, STAGING_FOLDER, WriteFolder, below};
 use engine::{Error, ErrorKind, Result};
@@ -18,14 +24,9 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::RecoveredWrites;
-
-/// A staging folder that was last written to before this long and has no journal belongs to nobody any more; also at least
-/// twice the time limit of queries.
-pub(super) const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3_600);
+/// The object that names what is done before the decision.
+const PLAN_NAME: &str = "plan.json";
 /// Version of the journal's meaning.
 const JOURNAL_VERSION: u32 = 1;
 /// Largest journal that is read, in bytes: 100,000 files with paths of S3's longest keys.
@@ -41,18 +42,28 @@ struct Journal {
     state: State,
     /// The files, relative to staging and to the location.
     files: Vec<String>,
+    /// What the catalog learns of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entry: Option<Entry>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
+    /// Not decided: only in a plan.
+    Planned,
     Committed,
     Abandoned,
 }
 
 impl Journal {
-    fn new(state: State, files: Vec<String>) -> Self {
-        Self { version: JOURNAL_VERSION, state, files }
+    fn new(state: State, files: Vec<String>, entry: Option<Entry>) -> Self {
+        Self { version: JOURNAL_VERSION, state, files, entry }
+    }
+
+    /// A decision about what a plan names, or about nothing.
+    fn bare(state: State) -> Self {
+        Self::new(state, Vec::new(), None)
     }
 
     fn bytes(&self) -> Result<Bytes> {
@@ -68,17 +79,61 @@ pub(super) struct CommitFailed {
     pub(super) keep_staging: bool,
 }
 
+impl From<Error> for CommitFailed {
+    fn from(error: Error) -> Self {
+        Self { error, keep_staging: false }
+    }
+}
+
+impl CommitFailed {
+    fn unsettled(error: Error) -> Self {
+        Self { error, keep_staging: true }
+    }
+
+    /// Of a write that has happened, or may have: nobody should run it again unasked.
+    fn happened(error: Error) -> Self {
+        let kind = match error.kind {
+            ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Changed => ErrorKind::Internal,
+            kind => kind,
+        };
+        Self::unsettled(Error::new(kind, error.message))
+    }
+}
+
+/// How long a write has shown no sign of life, and what follows from that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Silence {
+    /// Its coordinator is lost.
+    pub(super) is_lost: bool,
+    /// It is so long ago that no coordinator can come back to it.
+    pub(super) is_over: bool,
+}
+
+/// What became of a write that somebody else had begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ended {
+    /// It had happened and is whole.
+    Completed,
+    /// It has not happened, and of it nothing is left.
+    Removed,
+    /// The same, but for the object that tells a late coordinator.
+    Fenced,
+    /// It may be under way, or is for somebody with another catalog.
+    Left,
+}
+
 /// The staging folder of one query.
 #[derive(Debug)]
 pub(super) struct Staging {
     pub(super) folder: WriteFolder,
+    pub(super) query: QueryId,
     own: Path,
 }
 
 impl Staging {
     pub(super) fn new(folder: WriteFolder, query: QueryId) -> Self {
         let own = folder.staging_of(query);
-        Self { folder, own }
+        Self { folder, query, own }
     }
 
     fn store(&self) -> &dyn ObjectStore {
@@ -89,54 +144,96 @@ impl Staging {
         self.own.clone().join(JOURNAL_NAME)
     }
 
-    /// Makes `files`, relative paths of finished files in staging, visible in the location.
-    pub(super) async fn commit(&self, files: Vec<String>) -> Result<(), CommitFailed> {
-        let journal = Journal::new(State::Committed, files);
-        self.decide(&journal).await?;
-        let has_happened = |error: Error| {
-            CommitFailed {
-            error: error.context("the write has happened, but not all of its files are visible yet; the next write to this location, or a recovery, completes it"),
-            keep_staging: true,
+    fn plan(&self) -> Path {
+        self.own.clone().join(PLAN_NAME)
+    }
+
+    /// Makes `files`, relative paths of finished files in staging, visible in the location, and `after` known to the catalog.
+    pub(super) async fn commit(&self, files: Vec<String>, after: &After) -> Result<(), CommitFailed> {
+        match after.entry() {
+            Some(entry) if entry.is_new => self.commit_table(Journal::new(State::Planned, files, Some(entry)), after).await,
+            entry => self.commit_files(&Journal::new(State::Committed, files, entry), after).await,
         }
-        };
+    }
+
+    async fn commit_files(&self, journal: &Journal, after: &After) -> Result<(), CommitFailed> {
+        self.decide(journal).await?;
+        let has_happened = |error: Error| CommitFailed::happened(error.context(HAS_HAPPENED));
+        match after.enter(&self.folder, &journal.files).await {
+            // There is no table any more for which this could happen, and nothing was moved.
+            Err(error) if error.kind == ErrorKind::NotFound => return Err(error.into()),
+            entered => entered.map_err(has_happened)?,
+        }
         self.reveal(&journal.files, false).await.map_err(has_happened)?;
         self.forget().await.map_err(has_happened)
     }
 
-    /// Creates the journal, which must not be there: afterwards the write has happened.
-    async fn decide(&self, journal: &Journal) -> Result<(), CommitFailed> {
-        let not_happened = |error: Error| CommitFailed { error, keep_staging: false };
-        let error = match self.create(journal).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => return Err(not_happened(given_up())),
+    /// Files that nobody can read are moved first: the table's entry shows all of them at once.
+    async fn commit_table(&self, plan: Journal, after: &After) -> Result<(), CommitFailed> {
+        self.create(&self.plan(), &plan).await?;
+        let entered = async {
+            self.reveal(&plan.files, false).await?;
+            after.enter(&self.folder, &plan.files).await
+        };
+        let failed = match entered.await {
+            Ok(()) => match self.decide(&Journal::bare(State::Committed)).await {
+                Err(failed) if !failed.keep_staging => failed.error,
+                decided => return decided,
+            },
             Err(error) => error,
         };
-        // Nobody knows whether it was created. Giving the write up settles it: one of the two comes first.
-        match self.create(&Journal::new(State::Abandoned, Vec::new())).await {
-            Ok(true) => Err(not_happened(error.context("committing the write"))),
-            Ok(false) => match self.read().await {
-                Ok(Some(found)) if found == *journal => Ok(()),
-                Ok(_) => Err(not_happened(given_up())),
-                Err(second) => Err(CommitFailed { error: unknown(&second), keep_staging: true }),
-            },
-            Err(second) => Err(CommitFailed { error: unknown(&second), keep_staging: true }),
+        match self.settle(State::Abandoned).await {
+            // Somebody took this process for lost, and found the table entered.
+            Ok(Some(State::Committed)) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(CommitFailed::unsettled(failed.context(format!("{UNDONE_LATER} ({error})")))),
+        }
+        match self.undo(&plan, after.catalog()).await {
+            Ok(()) => Err(failed.into()),
+            Err(error) => Err(CommitFailed::unsettled(failed.context(format!("{UNDONE_LATER} ({error})")))),
         }
     }
 
-    /// Writes the journal; false when another one is there.
-    async fn create(&self, journal: &Journal) -> Result<bool> {
+    /// Creates the journal, which must not be there: afterwards the write has happened.
+    async fn decide(&self, journal: &Journal) -> Result<(), CommitFailed> {
+        let error = match self.create(&self.journal(), journal).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(given_up().into()),
+            Err(error) => error,
+        };
+        // Nobody knows whether it was created. Giving the write up settles it: one of the two comes first.
+        match self.create(&self.journal(), &Journal::bare(State::Abandoned)).await {
+            Ok(true) => Err(error.context("committing the write").into()),
+            Ok(false) => match self.read(&self.journal()).await {
+                Ok(Some(found)) if found == *journal => Ok(()),
+                Ok(_) => Err(given_up().into()),
+                Err(second) => Err(CommitFailed::happened(unknown(&second))),
+            },
+            Err(second) => Err(CommitFailed::happened(unknown(&second))),
+        }
+    }
+
+    /// Decides a write that may be decided already, and tells how it was; none when it has ended meanwhile.
+    async fn settle(&self, state: State) -> Result<Option<State>> {
+        if self.create(&self.journal(), &Journal::bare(state)).await? {
+            return Ok(Some(state));
+        }
+        Ok(self.read(&self.journal()).await?.map(|found| found.state))
+    }
+
+    /// Writes a journal; false when another one is there.
+    async fn create(&self, path: &Path, journal: &Journal) -> Result<bool> {
         let payload = PutPayload::from(journal.bytes()?);
-        match self.store().put_opts(&self.journal(), payload, PutMode::Create.into()).await {
+        match self.store().put_opts(path, payload, PutMode::Create.into()).await {
             Ok(_) => Ok(true),
             // A client that repeats a request whose answer got lost finds its own object.
-            Err(StoreError::AlreadyExists { .. }) => Ok(self.read().await?.as_ref() == Some(journal)),
+            Err(StoreError::AlreadyExists { .. }) => Ok(self.read(path).await?.as_ref() == Some(journal)),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn read(&self) -> Result<Option<Journal>> {
-        let path = self.journal();
-        let found = match self.store().get(&path).await {
+    async fn read(&self, path: &Path) -> Result<Option<Journal>> {
+        let found = match self.store().get(path).await {
             Ok(found) => found,
             Err(StoreError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(Error::from(error).context(path)),
@@ -147,7 +244,7 @@ impl Staging {
                 format!("{path} has {} bytes, too many for a journal", found.meta.size),
             ));
         }
-        let bytes = found.bytes().await.map_err(|e| Error::from(e).context(&path))?;
+        let bytes = found.bytes().await.map_err(|e| Error::from(e).context(path))?;
         let corrupt = |why: String| {
             Error::new(ErrorKind::Corrupt, format!("{path}: {why}; nothing can be written here before it is removed"))
         };
@@ -192,26 +289,22 @@ impl Staging {
 
     /// Deletes the journal: what it decided is done.
     async fn forget(&self) -> Result<()> {
-        match self.store().delete(&self.journal()).await {
+        self.delete(&self.journal()).await
+    }
+
+    async fn delete(&self, path: &Path) -> Result<()> {
+        match self.store().delete(path).await {
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Removes everything in staging but the journal, then the journal; costs a LIST.
+    /// Removes everything in staging but the journal and the plan, then these; costs a LIST.
     pub(super) async fn sweep(&self) -> Result<()> {
-        let journal = self.journal();
-        let listed: Vec<Path> = self.store().list(Some(&self.own)).map_ok(|meta| meta.location).try_collect().await?;
-        let (last, files): (Vec<Path>, Vec<Path>) = listed.into_iter().partition(|path| *path == journal);
-        for paths in [files, last] {
-            let paths: Vec<object_store::Result<Path>> = paths.into_iter().map(Ok).collect();
-            let mut deleted = self.store().delete_stream(futures::stream::iter(paths).boxed());
-            while let Some(result) = deleted.next().await {
-                match result {
-                    Ok(_) | Err(StoreError::NotFound { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+        self.empty().await?;
+        // A plan without its decision would be taken for one that is not decided.
+        for path in [self.plan(), self.journal()] {
+            self.delete(&path).await?;
         }
         let Some(root) = &self.folder.on_disk else { return Ok(()) };
         // Folders, and files that a stopped write had begun: no listing shows them.
@@ -226,29 +319,106 @@ impl Staging {
         Ok(())
     }
 
-    /// Ends what another coordinator left here, last written to `age` ago; tells whether it had happened, or none for what may
-    /// still be under way.
-    async fn end_abandoned(&self, age: Duration, abandoned_after: Duration) -> Result<Option<State>> {
-        let journal = match self.read().await? {
-            Some(journal) => journal,
-            None if age < abandoned_after => return Ok(None),
-            None => {
-                let abandoned = Journal::new(State::Abandoned, Vec::new());
-                match self.create(&abandoned).await? {
-                    true => abandoned,
-                    // It was committed at the last moment.
-                    false => return Ok(None),
-                }
+    /// Removes everything in staging but the journal and the plan.
+    async fn empty(&self) -> Result<()> {
+        let kept = [self.plan(), self.journal()];
+        let listed: Vec<Path> = self.store().list(Some(&self.own)).map_ok(|meta| meta.location).try_collect().await?;
+        self.delete_all(listed.into_iter().filter(|path| !kept.contains(path)).collect()).await
+    }
+
+    async fn delete_all(&self, paths: Vec<Path>) -> Result<()> {
+        let paths: Vec<object_store::Result<Path>> = paths.into_iter().map(Ok).collect();
+        let mut deleted = self.store().delete_stream(futures::stream::iter(paths).boxed());
+        while let Some(result) = deleted.next().await {
+            match result {
+                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
+        }
+        Ok(())
+    }
+
+    /// Takes back what `plan` names, of a write that was given up.
+    async fn undo(&self, plan: &Journal, catalog: Option<&NamedCatalog>) -> Result<()> {
+        if let (Some(entry), Some(catalog)) = (&plan.entry, catalog) {
+            entry.remove(catalog, self.query).await?;
+        }
+        // What is not in staging any more is moved by nobody.
+        self.empty().await?;
+        let moved: Result<Vec<Path>> = plan.files.iter().map(|file| below(&self.folder.base, file)).collect();
+        self.delete_all(moved?).await
+    }
+
+    /// Ends what another coordinator left here.
+    pub(super) async fn end(&self, silence: Silence, catalog: Option<&NamedCatalog>) -> Result<Ended> {
+        let journal = self.read(&self.journal()).await?;
+        if let Some(journal) = journal.as_ref().filter(|journal| journal.state == State::Committed) {
+            return self.carry_on(journal, catalog).await;
+        }
+        if journal.is_none() && !silence.is_lost {
+            return Ok(Ended::Left);
+        }
+        if let Some(plan) = self.read(&self.plan()).await? {
+            if let Some(ended) = self.end_plan(&plan, journal.is_none(), catalog).await? {
+                return Ok(ended);
+            }
+        } else if journal.is_none() && self.settle(State::Abandoned).await? != Some(State::Abandoned) {
+            // It happened at the last moment.
+            return Ok(Ended::Left);
+        }
+        match silence.is_over {
+            true => self.sweep().await.map(|()| Ended::Removed),
+            false => self.empty().await.map(|()| Ended::Fenced),
+        }
+    }
+
+    /// Ends a write of a new table, which is open until it is decided; none when it was given up and everything is taken back.
+    async fn end_plan(&self, plan: &Journal, is_open: bool, catalog: Option<&NamedCatalog>) -> Result<Option<Ended>> {
+        let Some(entry) = &plan.entry else { return Err(Error::internal("a plan of nothing")) };
+        let Some(catalog) = catalog.filter(|catalog| catalog.name == entry.catalog) else { return Ok(Some(Ended::Left)) };
+        if is_open {
+            let is_entered = entry.made_by(catalog, self.query).await?.is_some();
+            if is_entered {
+                // Its partitions may be missing yet.
+                entry.enter_again(catalog, &self.folder, &plan.files).await?;
+            }
+            let wanted = if is_entered { State::Committed } else { State::Abandoned };
+            match self.settle(wanted).await? {
+                Some(State::Abandoned) => {}
+                Some(_) if is_entered => return self.sweep().await.map(|()| Some(Ended::Completed)),
+                _ => return Ok(Some(Ended::Left)),
+            }
+            // The decision before this one may be gone, with all that it was about.
+            if self.read(&self.plan()).await?.is_none() {
+                return self.sweep().await.map(|()| Some(Ended::Left));
+            }
+        }
+        self.undo(plan, Some(catalog)).await?;
+        Ok(None)
+    }
+
+    async fn carry_on(&self, journal: &Journal, catalog: Option<&NamedCatalog>) -> Result<Ended> {
+        let is_there = match &journal.entry {
+            None => true,
+            Some(entry) => match catalog.filter(|catalog| catalog.name == entry.catalog) {
+                Some(catalog) => entry.enter_again(catalog, &self.folder, &journal.files).await?,
+                None => return Ok(Ended::Left),
+            },
         };
-        if journal.state == State::Committed {
+        // One that names no files decided about a plan, of which everything is done.
+        if is_there && !journal.files.is_empty() {
             self.reveal(&journal.files, true).await?;
             self.forget().await?;
         }
         self.sweep().await?;
-        Ok(Some(journal.state))
+        Ok(if is_there { Ended::Completed } else { Ended::Removed })
     }
 }
+
+/// What is said of a write that has happened when its coordinator cannot end it.
+const HAS_HAPPENED: &str = "the write has happened, but not all of its files are visible yet; the next write to this location, or a recovery, completes it";
+/// What is said of a table that could not be made when its files are still there.
+const UNDONE_LATER: &str = "the table's files could not be removed again; the next write, or a recovery, does it";
 
 fn given_up() -> Error {
     Error::new(ErrorKind::Unavailable, "the write was given up by another one's recovery, because it took too long; run it again")
@@ -260,70 +430,4 @@ fn unknown(error: &Error) -> Error {
         error.message
     );
     Error::new(ErrorKind::Unavailable, message)
-}
-
-/// Ends the writes in `folder` whose coordinators are gone.
-///
-/// # Errors
-/// As the store; a journal that cannot be read stops it.
-pub(super) async fn recover(folder: &WriteFolder, abandoned_after: Duration) -> Result<RecoveredWrites> {
-    let queries = match &folder.on_disk {
-        Some(root) => last_changes(&root.join(STAGING_FOLDER))?,
-        None => last_writes(folder).await?,
-    };
-    let mut recovered = RecoveredWrites::default();
-    for (name, last) in queries {
-        let Ok(query) = uuid::Uuid::parse_str(&name) else { continue };
-        let age = Duration::from_millis(u64::try_from(now_ms().saturating_sub(last)).unwrap_or(0));
-        let staging = Staging::new(folder.clone(), QueryId(query));
-        match staging.end_abandoned(age, abandoned_after).await? {
-            Some(State::Committed) => recovered.completed += 1,
-            Some(State::Abandoned) => recovered.removed += 1,
-            None => {}
-        }
-    }
-    Ok(recovered)
-}
-
-/// The time of the last write to each query's staging folder, in milliseconds since 1970.
-async fn last_writes(folder: &WriteFolder) -> Result<BTreeMap<String, i64>> {
-    let root = folder.staging();
-    let depth = root.parts().count();
-    let mut queries: BTreeMap<String, i64> = BTreeMap::new();
-    let mut listed = folder.store.list(Some(&root));
-    while let Some(meta) = listed.next().await {
-        let meta = meta.map_err(|error| Error::from(error).context("looking for writes that were left behind"))?;
-        if let Some(name) = meta.location.parts().nth(depth) {
-            let last = queries.entry(name.as_ref().to_string()).or_insert(i64::MIN);
-            *last = (*last).max(meta.last_modified.timestamp_millis());
-        }
-    }
-    Ok(queries)
-}
-
-/// The same on disk, where folders, and files that a lost process had begun, are in no listing of the store.
-fn last_changes(staging: &std::path::Path) -> Result<BTreeMap<String, i64>> {
-    let entries = match std::fs::read_dir(staging) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(error) => return Err(Error::from(error).context("looking for writes that were left behind")),
-    };
-    let mut queries = BTreeMap::new();
-    for entry in entries.flatten() {
-        let mut last = i64::MIN;
-        let mut paths = vec![entry.path()];
-        // Others may end their writes meanwhile: what is gone is not old.
-        while let Some(path) = paths.pop() {
-            let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
-            let changed = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-            last = last.max(changed.and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(i64::MAX));
-            if metadata.is_dir() {
-                paths.extend(std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
-            }
-        }
-        if let Some(name) = entry.file_name().to_str() {
-            queries.insert(name.to_string(), last);
-        }
-    }
-    Ok(queries)
 }

@@ -7,6 +7,7 @@ mod aggregate;
 pub mod arithmetic;
 mod array;
 mod binary;
+pub(crate) mod bucket;
 mod check;
 mod conversion;
 mod datetime;
@@ -52,6 +53,7 @@ impl Functions {
         arithmetic::add_to(&mut functions);
         array::add(&mut functions);
         binary::add(&mut functions);
+        bucket::add_to(&mut functions);
         conversion::add(&mut functions);
         datetime::add(&mut functions);
         equal::add_to(&mut functions);

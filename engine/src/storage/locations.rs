@@ -46,6 +46,14 @@ impl DataLocations {
     /// # Errors
     /// [`ErrorKind::AccessDenied`] with the location.
     pub fn check(&self, store: &str, path: &Path) -> Result<()> {
+        self.root_of(store, path).map(drop)
+    }
+
+    /// The first prefix that allows `path` in `store`.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub(super) fn root_of(&self, store: &str, path: &Path) -> Result<&Path> {
         // A link on disk may lead out of its folder.
         let real = match store {
             "file://" => real_path(FilePath::new(&format!("/{path}"))).and_then(|real| Path::from_absolute_path(real).ok()),
@@ -53,8 +61,8 @@ impl DataLocations {
         };
         let path = real.as_ref().unwrap_or(path);
         let within = |(root, prefix): &(String, Path)| root == store && path.prefix_matches(prefix);
-        if self.allowed.iter().any(within) {
-            return Ok(());
+        if let Some((_, root)) = self.allowed.iter().find(|allowed| within(allowed)) {
+            return Ok(root);
         }
         let (verb, setting) = match self.access {
             Access::Read => ("read", "data_locations"),

@@ -135,12 +135,12 @@ impl StoreRegistry {
         }
     }
 
-    /// The store at `url` and the path there, if SQL may write to it; no request is made.
+    /// The store at `url`, the path there, and the allowed folder above it, if SQL may write to it; no request is made.
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`] for a location outside the setting `write_locations`, [`ErrorKind::InvalidQuery`] for
     /// what is no `s3` or `file` URL.
-    pub fn writable(&self, url: &Url) -> Result<(Arc<dyn ObjectStore>, Path)> {
+    pub fn writable(&self, url: &Url) -> Result<(Arc<dyn ObjectStore>, Path, Path)> {
         let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.port().is_none();
         let root = match (url.scheme(), url.host_str()) {
             ("s3", Some(bucket)) if plain => format!("s3://{bucket}"),
@@ -152,8 +152,8 @@ impl StoreRegistry {
             }
         };
         let path = Path::from_url_path(url.path()).map_err(|e| Error::invalid(format!("location '{url}': {e}")))?;
-        self.storage.writable.check(&root, &path)?;
-        Ok((self.counted_store(url)?, path))
+        let allowed = self.storage.writable.root_of(&root, &path)?.clone();
+        Ok((self.counted_store(url)?, path, allowed))
     }
 
     /// A URL with which anyone can read the object at `path` in the store of `url` for `valid`; none for files.

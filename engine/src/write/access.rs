@@ -52,11 +52,25 @@ impl WriteAccess {
     /// what is no URL of a folder.
     pub fn folder(&self, location: &str) -> Result<WriteFolder> {
         let url = Url::parse(location).map_err(|e| Error::invalid(format!("location '{location}': {e}")))?;
-        let (store, base) = self.registry.writable(&url)?;
+        let (store, base, _) = self.registry.writable(&url)?;
         let on_disk = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten();
-        let root = format!("{}://{}", url.scheme(), url.host_str().unwrap_or(""));
-        Ok(WriteFolder::new(store, base, root, on_disk))
+        Ok(WriteFolder::new(store, base, root_url(&url), on_disk))
     }
+
+    /// The folder of the setting `write_locations` that the URL `location` lies in.
+    ///
+    /// # Errors
+    /// As [`Self::folder`].
+    pub fn root(&self, location: &str) -> Result<WriteFolder> {
+        let url = Url::parse(location).map_err(|e| Error::invalid(format!("location '{location}': {e}")))?;
+        let (store, _, base) = self.registry.writable(&url)?;
+        let on_disk = (url.scheme() == "file").then(|| PathBuf::from(format!("/{base}")));
+        Ok(WriteFolder::new(store, base, root_url(&url), on_disk))
+    }
+}
+
+fn root_url(url: &Url) -> String {
+    format!("{}://{}", url.scheme(), url.host_str().unwrap_or(""))
 }
 
 /// A folder that may be written to.

@@ -5,15 +5,17 @@ use super::files::Files;
 use super::spec::WriteSpec;
 use super::types::file_schema;
 use crate::error::{Error, ErrorKind, Result};
+use crate::functions::bucket::{BUCKET_NAME, bucket};
 use crate::ids::QueryId;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result as DataFusionResult};
+use datafusion::common::{DataFusionError, Result as DataFusionResult, ScalarValue};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{Distribution, EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::{Distribution, EquivalenceProperties, PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::distribution_requirements::InputDistributionRequirements;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -76,8 +78,8 @@ impl FileRow {
 
 /// Writes each partition of its input by itself.
 ///
-/// With partition columns it wants all rows of one value in one place: a shuffle costs less than a file for each value and
-/// each task, which every later query would open.
+/// With partition columns or buckets it wants all rows of one value in one place: a shuffle costs less than a file for each value
+/// and each task, which every later query would open, and a bucket is one file.
 #[derive(Debug)]
 pub struct WriteExec {
     input: Arc<dyn ExecutionPlan>,
@@ -133,9 +135,18 @@ impl ExecutionPlan for WriteExec {
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
         let schema = self.input.schema();
-        let keys = schema.fields().iter().enumerate().skip(self.spec.file_columns());
-        let keys: Vec<_> =
-            keys.map(|(index, field)| Arc::new(Column::new(field.name(), index)) as Arc<dyn PhysicalExpr>).collect();
+        let column = |index: usize| {
+            let name = schema.fields().get(index).map_or("", |field| field.name());
+            Arc::new(Column::new(name, index)) as Arc<dyn PhysicalExpr>
+        };
+        let mut keys: Vec<_> = (self.spec.file_columns()..schema.fields().len()).map(column).collect();
+        if let Some((count, places)) = self.spec.buckets() {
+            let count = Arc::new(Literal::new(ScalarValue::Int32(Some(count)))) as Arc<dyn PhysicalExpr>;
+            let arguments = std::iter::once(count).chain(places.into_iter().map(column)).collect();
+            let number = Arc::new(Field::new("bucket", DataType::Int32, true));
+            let (function, config) = (bucket(), Arc::new(ConfigOptions::default()));
+            keys.push(Arc::new(ScalarFunctionExpr::new(BUCKET_NAME, function, arguments, number, config)));
+        }
         let wanted = if keys.is_empty() { Distribution::UnspecifiedDistribution } else { Distribution::KeyPartitioned(keys) };
         InputDistributionRequirements::new(vec![wanted])
     }

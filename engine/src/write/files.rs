@@ -1,5 +1,5 @@
 //! The files that one partition of a task has open: one for each partition value, ended at the target size or when
-//! memory runs short.
+//! memory runs short. With buckets one for each bucket of a value, and none is ended before its rows are.
 
 use super::access::{WriteAccess, WriteFolder, below};
 use super::encode::Encoder;
@@ -8,12 +8,13 @@ use super::partition::{folder_of, value_text};
 use super::spec::WriteSpec;
 use super::types::{file_schema, to_file_columns};
 use crate::clock::random_uuid;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::functions::bucket::bucket_numbers;
 use crate::ids::QueryId;
 use crate::storage::{Pending, Upload};
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use datafusion::execution::memory_pool::MemoryReservation;
 use futures::{StreamExt, TryStreamExt};
@@ -28,8 +29,21 @@ const FINISHED_AT_ONCE: usize = 8;
 /// A file with less than this in its encoder has nothing worth a flush: it is ended instead, in bytes.
 const MIN_FLUSH_BYTES: usize = 1 << 20;
 
-/// Bytes that tell partition values apart.
+/// What is said of buckets that do not fit the memory.
+const TOO_LITTLE_MEMORY: &str =
+    "there is not enough memory for a file of each bucket: take fewer buckets or partitions, or more memory";
+/// Digits of a bucket in the name of its file, as Hive and Trino write and read them.
+const BUCKET_DIGITS: usize = 6;
+
+/// Bytes that tell partition values, and buckets, apart.
 type Key = Box<[u8]>;
+
+/// The rows of a batch that go to one file.
+struct Group {
+    key: Key,
+    bucket: Option<i32>,
+    rows: Vec<u64>,
+}
 
 /// The open and the finished files of one writer.
 pub(super) struct Files {
@@ -88,9 +102,11 @@ impl Files {
     ) -> Result<Self> {
         let folder = access.folder(&spec.location)?;
         let fields = input.fields().iter().skip(spec.file_columns()).map(|field| SortField::new(field.data_type().clone()));
-        let keys = match spec.partition_by.is_empty() {
+        let bucket = spec.buckets().map(|_| SortField::new(DataType::Int32));
+        let fields: Vec<SortField> = fields.chain(bucket).collect();
+        let keys = match fields.is_empty() {
             true => None,
-            false => Some(RowConverter::new(fields.collect()).map_err(|e| Error::internal(e.to_string()))?),
+            false => Some(RowConverter::new(fields).map_err(|e| Error::internal(e.to_string()))?),
         };
         let delivery = random_uuid().simple().to_string();
         Ok(Self {
@@ -116,41 +132,52 @@ impl Files {
             return Ok(());
         }
         let columns = to_file_columns(batch, &self.schema)?;
-        for (key, indices) in self.groups(batch)? {
-            let first = indices.values().first().copied().unwrap_or(0) as usize;
-            let rows = match indices.len() == batch.num_rows() {
+        for group in self.groups(batch, &columns)? {
+            let rows = match group.rows.len() == batch.num_rows() {
                 true => columns.clone(),
-                false => take_record_batch(&columns, &indices).map_err(|e| Error::internal(e.to_string()))?,
+                false => take_record_batch(&columns, &UInt64Array::from(group.rows.clone()))
+                    .map_err(|e| Error::internal(e.to_string()))?,
             };
-            self.append(key, batch, first, &rows).await?;
+            self.append(&group, batch, &rows).await?;
         }
         Ok(())
     }
 
-    /// The rows of each partition value, in order of first appearance.
-    fn groups(&self, batch: &RecordBatch) -> Result<Vec<(Key, UInt64Array)>> {
+    /// The rows of each partition value and bucket, in order of first appearance; `written` are the columns of the files.
+    fn groups(&self, batch: &RecordBatch, written: &RecordBatch) -> Result<Vec<Group>> {
         let Some(converter) = &self.keys else {
-            return Ok(vec![(Key::default(), (0..batch.num_rows() as u64).collect())]);
+            let rows = (0..batch.num_rows() as u64).collect();
+            return Ok(vec![Group { key: Key::default(), bucket: None, rows }]);
         };
-        let columns: Vec<ArrayRef> = batch.columns().iter().skip(self.spec.file_columns()).map(Arc::clone).collect();
+        let mut columns: Vec<ArrayRef> = batch.columns().iter().skip(self.spec.file_columns()).map(Arc::clone).collect();
+        let mut buckets = None;
+        if let Some((count, places)) = self.spec.buckets() {
+            let hashed: Vec<ArrayRef> =
+                places.into_iter().filter_map(|place| written.columns().get(place).map(Arc::clone)).collect();
+            let numbers = bucket_numbers(count, &hashed, written.num_rows())?;
+            columns.push(Arc::new(numbers.clone()));
+            buckets = Some(numbers);
+        }
         let rows = converter.convert_columns(&columns).map_err(|e| Error::internal(e.to_string()))?;
         let mut places: HashMap<&[u8], usize> = HashMap::new();
-        let mut groups: Vec<(Key, Vec<u64>)> = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
         for (index, row) in rows.iter().enumerate() {
             let place = *places.entry(row.data()).or_insert_with(|| {
-                groups.push((row.data().into(), Vec::new()));
+                let bucket = buckets.as_ref().map(|numbers| numbers.value(index));
+                groups.push(Group { key: row.data().into(), bucket, rows: Vec::new() });
                 groups.len() - 1
             });
-            if let Some((_, indices)) = groups.get_mut(place) {
-                indices.push(index as u64);
+            if let Some(group) = groups.get_mut(place) {
+                group.rows.push(index as u64);
             }
         }
-        Ok(groups.into_iter().map(|(key, indices)| (key, UInt64Array::from(indices))).collect())
+        Ok(groups)
     }
 
-    async fn append(&mut self, key: Key, batch: &RecordBatch, first: usize, rows: &RecordBatch) -> Result<()> {
+    async fn append(&mut self, group: &Group, batch: &RecordBatch, rows: &RecordBatch) -> Result<()> {
+        let key = group.key.clone();
         if !self.open.contains_key(&key) {
-            let file = self.begin(&key, batch, first)?;
+            let file = self.begin(group, batch)?;
             self.open.insert(key.clone(), file);
         }
         let Some(file) = self.open.get_mut(&key) else { return Ok(()) };
@@ -160,18 +187,30 @@ impl Files {
         let is_full = file.size() >= self.spec.file_bytes();
         self.recount(&key);
         if is_full {
+            self.check_whole("a bucket has more than one file holds: take more buckets")?;
             self.end(&key).await?;
         }
         self.fit_memory().await
     }
 
-    fn begin(&mut self, key: &Key, batch: &RecordBatch, first: usize) -> Result<OpenFile> {
-        if !self.seen.contains(key) && self.seen.len() >= self.spec.max_open_partitions && !self.spec.partition_by.is_empty() {
+    /// Refuses to end a file before its rows do, where all of them must be in it.
+    fn check_whole(&self, why: &str) -> Result<()> {
+        match self.spec.buckets() {
+            Some(_) => Err(Error::new(ErrorKind::LimitExceeded, format!("bucketed_by: {why}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, group: &Group, batch: &RecordBatch) -> Result<OpenFile> {
+        let key = &group.key;
+        let first = group.rows.first().copied().unwrap_or(0) as usize;
+        if !self.seen.contains(key) && self.seen.len() >= self.spec.max_open_partitions && self.keys.is_some() {
             return Err(self.spec.too_many_partitions());
         }
         let keys = batch.columns().iter().skip(self.spec.file_columns()).zip(&self.spec.partition_by);
         let values = keys.map(|(column, name)| value_text(column, first, name)).collect::<Result<Vec<_>>>()?;
         let name = format!("{}_{}{}", self.name, self.begun, self.spec.format.ending()?);
+        let name = group.bucket.map_or(name.clone(), |bucket| format!("{bucket:0BUCKET_DIGITS$}_0_{name}"));
         let path = match values.is_empty() {
             true => name,
             false => format!("{}/{name}", folder_of(&self.spec.partition_by, &values)),
@@ -215,6 +254,7 @@ impl Files {
             let largest = self.open.iter().max_by_key(|(_, file)| file.memory_bytes);
             let Some((key, file)) = largest.map(|(key, file)| (key.clone(), file)) else { return Err(error.into()) };
             if file.encoder.memory_bytes() < MIN_FLUSH_BYTES {
+                self.check_whole(TOO_LITTLE_MEMORY)?;
                 self.end(&key).await?;
                 continue;
             }
@@ -225,6 +265,7 @@ impl Files {
             }
             self.recount(&key);
             if self.memory_bytes >= before {
+                self.check_whole(TOO_LITTLE_MEMORY)?;
                 self.end(&key).await?;
             }
         }

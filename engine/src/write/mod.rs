@@ -3,7 +3,7 @@
 //! ```text
 //! <location>/_owlet_staging/<query>/<k=v/...>/<file>    written by tasks; no reader lists names that start with '_'
 //! <location>/_owlet_staging/<query>/commit.json         written by the coordinator: from here on the write has happened
-//! <location>/<k=v/...>/<file>                           where the coordinator then moves the files of accepted attempts
+//! <location>/<k=v/...>/<file>                           where the coordinator moves the files of accepted attempts
 //! ```
 //!
 //! **Invariant:** a task only ever writes below staging, under names that no other attempt and no other delivery of it

@@ -8,8 +8,11 @@ use std::collections::HashSet;
 const DEFAULT_FILE_BYTES: u64 = 256 << 20;
 /// Largest size that can be asked for: one server-side copy on S3 takes objects up to 5 GiB.
 const MAX_FILE_BYTES: u64 = 4 << 30;
-/// Partitions that one statement may write to (as Athena's limit).
+/// Partitions that one statement may write to (as Athena's limit), with buckets: pairs of a partition and a bucket.
 const DEFAULT_MAX_PARTITIONS: usize = 100;
+
+/// Most buckets of a table.
+const MAX_BUCKETS: usize = 65_536;
 
 /// How the bytes of a file are compressed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Hash, Debug, Serialize, Deserialize)]
@@ -103,7 +106,7 @@ pub struct WriteSpec {
     pub columns: Vec<String>,
     /// The last columns, in their order, whose values become Hive folders `name=value`.
     pub partition_by: Vec<String>,
-    /// Hive buckets: columns and number. Refused, because other engines skip buckets by Hive's own hash of the values.
+    /// Hive buckets: columns and number. All rows of a bucket are in one file, which is named by its number.
     pub bucketed_by: Option<(Vec<String>, usize)>,
     /// A file is ended when it has reached about this size, in bytes.
     pub target_file_bytes: u64,
@@ -133,9 +136,16 @@ impl WriteSpec {
         self.columns.len().saturating_sub(self.partition_by.len())
     }
 
-    /// The size that ends a file.
+    /// The size that ends a file; a bucket's does not end before its rows do.
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.target_file_bytes.clamp(1, MAX_FILE_BYTES)
+        if self.buckets().is_some() { MAX_FILE_BYTES } else { self.target_file_bytes.clamp(1, MAX_FILE_BYTES) }
+    }
+
+    /// Number of buckets, and places of their columns among the written ones.
+    pub(crate) fn buckets(&self) -> Option<(i32, Vec<usize>)> {
+        let (names, count) = self.bucketed_by.as_ref()?;
+        let place = |name: &String| self.columns.iter().position(|column| column.eq_ignore_ascii_case(name));
+        Some((i32::try_from(*count).ok()?, names.iter().filter_map(place).collect()))
     }
 
     /// Checks what can be told without the query's types.
@@ -143,11 +153,6 @@ impl WriteSpec {
     /// # Errors
     /// [`ErrorKind::InvalidQuery`] with Athena's name of the error where it has one.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.bucketed_by.as_ref().is_some_and(|(columns, _)| !columns.is_empty()) {
-            return Err(Error::invalid(
-                "bucketed_by is not implemented: other engines find rows by Hive's hash of the bucket columns; leave it out",
-            ));
-        }
         if let Some(empty) = self.columns.iter().position(String::is_empty) {
             return Err(Error::invalid(format!("MISSING_COLUMN_NAME: column name not specified at position {}", empty + 1)));
         }
@@ -164,6 +169,7 @@ impl WriteSpec {
                 self.partition_by.join(", ")
             )));
         }
+        self.check_buckets()?;
         if self.file_columns() == 0 {
             return Err(Error::invalid("a table needs a column that is no partition key"));
         }
@@ -175,12 +181,33 @@ impl WriteSpec {
         self.format.ending().map(drop)
     }
 
+    fn check_buckets(&self) -> Result<()> {
+        let Some((names, count)) = &self.bucketed_by else { return Ok(()) };
+        let wrong = |why: String| Err(Error::invalid(format!("INVALID_TABLE_PROPERTY: {why}")));
+        if names.is_empty() || !(1..=MAX_BUCKETS).contains(count) {
+            return wrong(format!("give both bucketed_by and bucket_count, 1 to {MAX_BUCKETS}"));
+        }
+        let mut seen = HashSet::new();
+        for name in names {
+            let same = |column: &String| column.eq_ignore_ascii_case(name);
+            if self.partition_by.iter().any(same) {
+                return wrong(format!("bucketed_by: '{name}' is a partition column"));
+            }
+            if !self.columns.iter().any(same) || !seen.insert(name.to_lowercase()) {
+                return wrong(format!("bucketed_by: '{name}' is no column of the table, or is given twice"));
+            }
+        }
+        Ok(())
+    }
+
     /// The error of a write to more partitions than it may.
     pub fn too_many_partitions(&self) -> Error {
         let limit = self.max_open_partitions;
         Error::new(
             ErrorKind::LimitExceeded,
-            format!("TOO_MANY_OPEN_PARTITIONS: exceeded limit of {limit} open writers for partitions: write fewer at a time"),
+            format!(
+                "TOO_MANY_OPEN_PARTITIONS: exceeded limit of {limit} open writers for partitions/buckets: write fewer at a time"
+            ),
         )
     }
 }
@@ -205,8 +232,19 @@ mod tests {
         ] {
             assert!(spec(columns, keys).check().is_err_and(|e| e.message.contains(error)), "{columns:?} {keys:?}");
         }
-        let buckets = WriteSpec { bucketed_by: Some((vec!["a".into()], 4)), ..spec(&["a", "b"], &[]) };
-        assert!(buckets.check().is_err_and(|e| e.message.contains("bucketed_by")));
+        for (name, count, error) in [
+            ("A", 4, ""),
+            ("a", 0, "bucket_count"),
+            ("a", 70_000, "bucket_count"),
+            ("b", 4, "partition column"),
+            ("c", 4, "no column"),
+        ] {
+            let buckets = WriteSpec { bucketed_by: Some((vec![name.into()], count)), ..spec(&["a", "b"], &["b"]) };
+            match error {
+                "" => assert!(buckets.check().is_ok(), "{name} {count}"),
+                error => assert!(buckets.check().is_err_and(|e| e.message.contains(error)), "{name} {count}"),
+            }
+        }
         let snappy = WriteSpec { format: WriteFormat::Json(Compression::Snappy), ..spec(&["a"], &[]) };
         assert!(snappy.check().is_err_and(|e| e.message.contains("compression")));
     }

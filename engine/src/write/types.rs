@@ -7,6 +7,7 @@
 use super::partition::is_key_type;
 use super::spec::{WriteFormat, WriteSpec};
 use crate::error::{Error, Result};
+use crate::functions::bucket::is_bucket_type;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Schema, SchemaRef, TimeUnit};
@@ -40,7 +41,17 @@ pub(super) fn file_schema(spec: &WriteSpec, input: &Schema) -> Result<SchemaRef>
         let data_type = written_type(field.data_type(), name, &spec.format)?;
         Ok(Arc::new(Field::new(name, data_type, true)))
     });
-    Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<FieldRef>>>()?)))
+    let schema = Schema::new(fields.collect::<Result<Vec<FieldRef>>>()?);
+    for place in spec.buckets().map_or_else(Vec::new, |(_, places)| places) {
+        if let Some(field) = schema.fields().get(place).filter(|field| !is_bucket_type(field.data_type())) {
+            return Err(Error::invalid(format!(
+                "NOT_SUPPORTED: bucketed_by: column '{}' of type {}; rows have buckets by boolean, whole numbers, real, double, varchar and date",
+                field.name(),
+                field.data_type()
+            )));
+        }
+    }
+    Ok(Arc::new(schema))
 }
 
 fn unknown_type(name: &str) -> Error {

@@ -38,6 +38,12 @@ async fn databases(catalog: &dyn Catalog) -> Result<()> {
     expect(catalog.database(DATABASE).await?.as_ref() == Some(&database), "a database is read as it was written")?;
     let again = catalog.create_database(&database).await;
     expect(matches!(again, Err(CatalogError::Exists(_))), "a database is not made twice")?;
+    let properties = [("k".to_string(), "w".to_string()), ("l".to_string(), "x".to_string())].into();
+    catalog.set_database_properties(DATABASE, &properties).await?;
+    let changed = Database { parameters: properties.clone(), ..database };
+    expect(catalog.database(DATABASE).await? == Some(changed), "new properties, and everything else as it was")?;
+    let missing = catalog.set_database_properties("conformance_none", &properties).await;
+    expect(matches!(missing, Err(CatalogError::NoDatabase(_))), "an unknown database has no properties")?;
     expect(catalog.databases().await?.iter().any(|known| known.name == DATABASE), "databases are listed")
 }
 

@@ -31,6 +31,7 @@ pub use table::open;
 
 use async_trait::async_trait;
 use engine::{Error, ErrorKind};
+use model::Parameters;
 use std::fmt;
 
 /// The one catalog name that names may be qualified with.
@@ -50,6 +51,9 @@ pub trait Catalog: Send + Sync + fmt::Debug {
 
     /// Adds a database.
     async fn create_database(&self, database: &Database) -> Result<()>;
+
+    /// Gives a database these properties beside those that it has; everything else of it stays.
+    async fn set_database_properties(&self, name: &str, properties: &Parameters) -> Result<()>;
 
     /// Removes a database; with `cascade` also its tables, without it only an empty one.
     async fn drop_database(&self, name: &str, cascade: bool) -> Result<()>;

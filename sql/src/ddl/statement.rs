@@ -131,6 +131,13 @@ pub enum DdlStatement {
         /// DBPROPERTIES.
         properties: Parameters,
     },
+    /// ALTER DATABASE SET DBPROPERTIES.
+    AlterDatabase {
+        /// Name.
+        name: String,
+        /// What is set.
+        properties: Parameters,
+    },
     /// DROP DATABASE.
     DropDatabase {
         /// Name.
@@ -240,6 +247,7 @@ impl DdlStatement {
         let ddl = |name| ("DDL", name);
         match self {
             Self::CreateDatabase { .. } => ddl("CREATE_DATABASE"),
+            Self::AlterDatabase { .. } => ddl("ALTER_DATABASE"),
             Self::DropDatabase { .. } => ddl("DROP_DATABASE"),
             Self::CreateTable { .. } => ddl("CREATE_TABLE"),
             Self::CreateView { .. } => ddl("CREATE_VIEW"),

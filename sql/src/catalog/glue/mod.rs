@@ -3,7 +3,7 @@
 mod client;
 mod partitions;
 
-use super::model::{Database, Partition, Table};
+use super::model::{Database, Parameters, Partition, Table};
 use super::partition_filter::PartitionFilter;
 use super::{Catalog, CatalogError, Result};
 use async_trait::async_trait;
@@ -159,6 +159,28 @@ impl Catalog for GlueCatalog {
         let missing = CatalogError::NoDatabase(database.name.clone());
         let fields = json!({ "DatabaseInput": input_of(database, &["Name", "Description", "LocationUri", "Parameters"])? });
         self.change("CreateDatabase", fields, missing, &format!("Database {}", database.name)).await.map(drop)
+    }
+
+    /// Glue replaces the whole database and compares no version: what is not the properties is sent back as it came.
+    async fn set_database_properties(&self, name: &str, properties: &Parameters) -> Result<()> {
+        const FIELDS: [&str; 7] = [
+            "Name",
+            "Description",
+            "LocationUri",
+            "Parameters",
+            "CreateTableDefaultPermissions",
+            "TargetDatabase",
+            "FederatedDatabase",
+        ];
+        let missing = || CatalogError::NoDatabase(name.into());
+        let mut answer = self.get("GetDatabase", json!({ "Name": name })).await?.ok_or_else(missing)?;
+        let found = answer.get_mut("Database").map(Value::take).unwrap_or_default();
+        let mut known: Parameters = parse::<Database>("GetDatabase", found.clone())?.parameters;
+        known.extend(properties.clone());
+        let mut input = input_of(&found, &FIELDS)?;
+        input.insert("Parameters".into(), json!(known));
+        let fields = json!({ "Name": name, "DatabaseInput": input });
+        self.change("UpdateDatabase", fields, missing(), &format!("Database {name}")).await.map(drop)
     }
 
     async fn drop_database(&self, name: &str, cascade: bool) -> Result<()> {

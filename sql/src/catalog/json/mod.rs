@@ -13,7 +13,7 @@ mod partitions;
 
 pub use objects::StoreSharing;
 
-use super::model::{Database, Partition, Table};
+use super::model::{Database, Parameters, Partition, Table};
 use super::names::check_name;
 use super::partition_filter::PartitionFilter;
 use super::{Catalog, CatalogError, Result};
@@ -131,6 +131,18 @@ impl Catalog for JsonCatalog {
                 None if database.name == DEFAULT_DATABASE => Err(CatalogError::Exists(format!("Database {}", database.name))),
                 Some(_) => Err(CatalogError::Exists(format!("Database {}", database.name))),
                 None => Ok(Change::Write(database.clone(), ())),
+            })
+            .await
+    }
+
+    async fn set_database_properties(&self, name: &str, properties: &Parameters) -> Result<()> {
+        let path = self.database_path(name)?;
+        self.objects
+            .change(&path, |now: Option<Database>| {
+                let found = now.or_else(|| (name == DEFAULT_DATABASE).then(default_database));
+                let mut database = found.ok_or_else(|| CatalogError::NoDatabase(name.into()))?;
+                database.parameters.extend(properties.clone());
+                Ok(Change::Write(database, ()))
             })
             .await
     }

@@ -126,6 +126,10 @@ impl Run<'_> {
             DdlStatement::CreateDatabase { name, if_not_exists, comment, location, properties } => {
                 self.create_database(name, *if_not_exists, comment.clone(), location.as_deref(), properties).await
             }
+            DdlStatement::AlterDatabase { name, properties } => {
+                self.catalog.set_database_properties(name, properties).await?;
+                Ok(Answer::nothing())
+            }
             DdlStatement::DropDatabase { name, if_exists, cascade } => {
                 match self.catalog.drop_database(name, *cascade).await {
                     Err(CatalogError::NoDatabase(_)) if *if_exists => {}

@@ -73,6 +73,12 @@ async fn databases_and_tables_come_and_go() -> Result<()> {
     let world = World::new().await?;
     world.fails("CREATE DATABASE d", "AlreadyExistsException: Database d already exists").await;
     world.run("CREATE DATABASE IF NOT EXISTS d").await?;
+    world.run("ALTER DATABASE d SET DBPROPERTIES ('a'='b', 'c'='d')").await?;
+    world.run("ALTER SCHEMA d SET DBPROPERTIES ('a'='e')").await?;
+    let changed = world.catalog.database("d").await?.ok_or_else(|| Error::internal("no database"))?;
+    assert_eq!(changed.parameters, [("a", "e"), ("c", "d")].map(|(key, value)| (key.to_string(), value.to_string())).into());
+    assert_eq!(changed.description.as_deref(), Some("x"));
+    world.fails("ALTER DATABASE none SET DBPROPERTIES ('a'='b')", "SCHEMA_NOT_FOUND").await;
     world.run(TABLE).await?;
     world.fails(TABLE, "AlreadyExistsException: Table d.t already exists").await;
     world.run(&TABLE.replace("TABLE t", "TABLE IF NOT EXISTS d.T")).await?;

@@ -1,4 +1,4 @@
-//! `ALTER TABLE` and `MSCK REPAIR TABLE`.
+//! `ALTER TABLE`, `ALTER DATABASE` and `MSCK REPAIR TABLE`.
 
 use super::Parser;
 use crate::catalog::partition_filter::Comparison;
@@ -17,6 +17,17 @@ impl Parser<'_> {
         }
         self.at -= 1;
         Err(self.at_place("NOT_SUPPORTED: MSCK REPAIR TABLE adds partitions; drop others with ALTER TABLE DROP PARTITION"))
+    }
+
+    pub(super) fn alter_database(&mut self) -> Result<DdlStatement> {
+        self.at += 2;
+        let name = self.database_name()?;
+        self.expect("set")?;
+        if matches!(self.peek_word(0).as_str(), "location" | "owner") {
+            return Err(self.at_place("NOT_SUPPORTED: Athena changes the DBPROPERTIES of a database, and nothing else"));
+        }
+        self.expect("dbproperties")?;
+        Ok(DdlStatement::AlterDatabase { name, properties: self.properties()? })
     }
 
     pub(super) fn alter_table(&mut self) -> Result<DdlStatement> {

@@ -46,9 +46,8 @@ impl Parser<'_> {
             ("drop", "database" | "schema") => Some(self.drop_database()),
             ("drop", "table" | "view") => Some(self.drop_table_or_view()),
             ("alter", "table") => Some(self.alter_table()),
-            ("alter", "database" | "schema" | "view") => {
-                Some(Err(self.refuse(&format!("ALTER {} is not supported: drop and create it", second.to_uppercase()))))
-            }
+            ("alter", "database" | "schema") => Some(self.alter_database()),
+            ("alter", "view") => Some(Err(self.refuse("ALTER VIEW is not supported: drop and create it"))),
             ("msck", _) => Some(self.repair()),
             ("show", _) => self.show(second),
             ("describe" | "desc", "select" | "with" | "input" | "output") if self.peek_is_name(2) => None,

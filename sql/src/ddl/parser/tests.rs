@@ -158,6 +158,10 @@ fn errors_have_a_place_and_say_what_was_expected() {
         ("CREATE VIEW v AS SELECT 'x", "line 1:25: mismatched input"),
         ("DROP TABLE other.d.t", "line 1:21: CATALOG_NOT_FOUND: Catalog 'other' does not exist"),
         ("ALTER TABLE t DROP COLUMN a", "line 1:20: NOT_SUPPORTED"),
+        ("ALTER DATABASE d SET LOCATION 's3://b/x'", "line 1:22: NOT_SUPPORTED: Athena changes the DBPROPERTIES"),
+        ("ALTER SCHEMA d SET OWNER USER x", "line 1:20: NOT_SUPPORTED"),
+        ("ALTER DATABASE d RENAME TO e", "line 1:18: mismatched input 'RENAME'. Expecting: 'SET'"),
+        ("ALTER VIEW v AS SELECT 1", "line 1:1: ALTER VIEW is not supported"),
         ("CREATE EXTERNAL TABLE t (a array<int)", "line 1:28:"),
     ] {
         assert!(read(sql).is_err_and(|e| e.message.starts_with(message)), "{sql}: {:?}", read(sql));
