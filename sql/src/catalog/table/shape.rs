@@ -28,6 +28,12 @@ pub(super) fn value(read: Expr, found: &DataType, column: &TypedColumn) -> Resul
         (HiveType::Timestamp, DataType::Timestamp(unit @ (TimeUnit::Microsecond | TimeUnit::Nanosecond), None)) => {
             rounded(read, *unit)
         }
+        (HiveType::Moment, DataType::Timestamp(unit @ (TimeUnit::Microsecond | TimeUnit::Nanosecond), None)) => {
+            Ok(cast(rounded(read, *unit)?, column.field.data_type().clone()))
+        }
+        (HiveType::TimestampMicros, DataType::Timestamp(TimeUnit::Nanosecond, _)) => {
+            Err(Error::invalid(format!("NOT_SUPPORTED: column {} has nanoseconds in its files", column.field.name())))
+        }
         (HiveType::Timestamp, DataType::Utf8) => timestamp_of_text(read),
         (HiveType::String | HiveType::Varchar(_), DataType::BinaryView) => Ok(cast(read, column.field.data_type().clone())),
         (HiveType::Date, DataType::Utf8) => Ok(cast(read, DataType::Date32)),
