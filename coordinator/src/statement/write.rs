@@ -19,6 +19,7 @@ use engine::clock::now_ms;
 use engine::write::{HIVE_NULL, TextFormat, WriteFormat, WriteSpec};
 use engine::{Error, Result};
 use object_store::ObjectStoreExt;
+use sql::catalog::delta::{is_delta, read_only};
 use sql::catalog::location::Location;
 use sql::catalog::model::{Column, Parameters};
 use sql::catalog::types::HiveType;
@@ -213,6 +214,9 @@ async fn insert(run: &Query, workspace: &Workspace, statement: &Statement, inser
     let table = require_table(catalog.as_ref(), database, &insert.name.table).await?;
     if table.is_view() {
         return Err(Error::invalid("NOT_SUPPORTED: line 1:1: Inserting into views is not supported"));
+    }
+    if is_delta(&table) {
+        return Err(read_only(&table, "INSERT INTO"));
     }
     let missing = || Error::invalid(format!("table {} has no location", table.full_name()));
     let location = table.location().ok_or_else(missing)?.to_string();

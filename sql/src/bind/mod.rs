@@ -3,6 +3,7 @@
 mod columns;
 mod names;
 mod shown;
+mod versions;
 #[cfg(test)]
 mod tests;
 
@@ -70,7 +71,8 @@ pub async fn bind(context: &SessionContext, scope: &Scope<'_>, statement: &State
 /// Plans `query`, `depth` views deep.
 async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, depth: usize) -> Result<LogicalPlan> {
     names::fill_in(&mut query, scope);
-    let names = Names::of(state, scope, &query, depth).await?;
+    let versions = versions::take(state, &mut query).await?;
+    let names = Names::of(state, scope, &query, &versions, depth).await?;
     let plan = match planned(&names, query.clone()) {
         // A `*` may hold columns that stand beside it, too.
         Err(error) if is_about_names(&error) => {

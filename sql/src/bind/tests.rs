@@ -1,4 +1,5 @@
 use super::*;
+use crate::catalog::AsOf;
 use crate::statement::{Limits, parse};
 use crate::tables::Tables;
 use async_trait::async_trait;
@@ -38,7 +39,7 @@ fn table() -> Arc<MemTable> {
 
 #[async_trait]
 impl TableResolver for Catalog {
-    async fn resolve(&self, _: &dyn Session, database: &str, table_name: &str) -> Result<Option<Resolved>> {
+    async fn resolve(&self, _: &dyn Session, database: &str, table_name: &str, _: Option<AsOf>) -> Result<Option<Resolved>> {
         let view = |sql: &str, columns: &[&str]| {
             Ok(Some(Resolved::View {
                 sql: sql.to_string(),

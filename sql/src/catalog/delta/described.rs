@@ -4,6 +4,7 @@ use super::Described;
 use super::columns::columns;
 use super::log::Log;
 use super::table::key_text;
+use crate::catalog::location::Location;
 use crate::catalog::model::Table;
 use engine::write::HIVE_NULL;
 use engine::{Error, Result};
@@ -15,10 +16,10 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// When there is no log, or it cannot be read here.
-pub(crate) async fn described(open: impl FnOnce(&str) -> Result<Arc<dyn ObjectStore>>, table: &Table) -> Result<Described> {
+pub(crate) async fn described(open: impl FnOnce(&Location) -> Result<Arc<dyn ObjectStore>>, table: &Table) -> Result<Described> {
     let location = super::location(table)?;
     let read = async {
-        let snapshot = Log::new(open(&location.to_string())?, &location).snapshot(None).await?;
+        let snapshot = Log::new(open(&location)?, &location).snapshot(None).await?;
         let columns = columns(&snapshot.metadata)?;
         let keys: Vec<_> = columns.keys.iter().filter_map(|key| columns.all.get(*key)).collect();
         let mut partitions = BTreeSet::new();

@@ -74,8 +74,8 @@ impl Log {
             Some(AsOf::Time(ms)) => self.version_at(&listing, ms).await?,
         };
         let (base, commits) = listing.files_of(version)?;
-        let base_files = base.into_iter().flat_map(|base| listing.checkpoints.get(&base)).flatten();
-        let bytes = base_files.clone().chain(commits.iter().map(|commit| &commit.location));
+        let base_files: &[Path] = base.and_then(|base| listing.checkpoints.get(&base)).map_or(&[], Vec::as_slice);
+        let bytes = base_files.iter().chain(commits.iter().map(|commit| &commit.location));
         check_bytes(bytes.filter_map(|path| listing.sizes.get(path)).sum())?;
         let mut state = State::default();
         for file in base_files {

@@ -21,6 +21,8 @@ mod log;
 mod statistics;
 #[cfg(feature = "delta")]
 mod table;
+#[cfg(all(test, feature = "delta"))]
+mod tests;
 #[cfg(not(feature = "delta"))]
 mod without;
 
@@ -33,7 +35,7 @@ pub(crate) use without::described;
 #[cfg(not(feature = "delta"))]
 pub(super) use without::open;
 
-use super::model::{Column, Table};
+use super::model::{Column, Parameters, Table};
 use engine::Error;
 
 /// Which state of a table a query reads.
@@ -56,13 +58,18 @@ pub(crate) struct Described {
     pub(crate) partitions: Vec<Vec<String>>,
 }
 
-/// Whether `table` is one of Delta Lake, as Athena, Spark and Glue's crawlers mark them.
-pub fn is_delta(table: &Table) -> bool {
+/// Whether properties of a table say that it is one of Delta Lake, as Athena, Spark and Glue's crawlers mark them.
+pub fn is_marked(properties: &Parameters) -> bool {
     let says = |(key, value): (&String, &String)| {
         ["table_type", "spark.sql.sources.provider"].iter().any(|known| key.eq_ignore_ascii_case(known))
             && value.trim().eq_ignore_ascii_case("delta")
     };
-    !table.is_view() && table.parameters.iter().any(says)
+    properties.iter().any(says)
+}
+
+/// Whether `table` is one of Delta Lake.
+pub fn is_delta(table: &Table) -> bool {
+    !table.is_view() && is_marked(&table.parameters)
 }
 
 /// The error of a statement that changes a table of Delta Lake.

@@ -18,7 +18,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use engine::{Error, ErrorKind, Result};
 use object_store::ObjectMeta;
@@ -118,7 +118,8 @@ impl DeltaTable {
         let Some(filter) = conjunction(filters.into_iter().filter(|filter| !has_query(filter))) else { return all() };
         let df_schema = DFSchema::try_from(Arc::clone(&self.schema)).map_err(Error::from)?;
         let filter = session.create_physical_expr(filter, &df_schema).map_err(Error::from)?;
-        let predicate = PruningPredicate::try_new(filter, Arc::clone(&self.schema)).map_err(Error::from)?;
+        let predicate = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter);
+        let predicate = predicate.map_err(Error::from)?;
         if predicate.always_true() {
             return all();
         }

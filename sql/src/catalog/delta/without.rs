@@ -1,6 +1,7 @@
 //! Tables of Delta Lake in a program that was built without them: refused.
 
 use super::{AsOf, Described};
+use crate::catalog::location::Location;
 use crate::catalog::model::Table;
 use datafusion::catalog::{Session, TableProvider};
 use engine::{Error, Result};
@@ -19,7 +20,7 @@ pub(in crate::catalog) async fn open(_: &dyn Session, table: &Table, _: Option<A
 }
 
 pub(crate) async fn described(
-    _: impl FnOnce(&str) -> Result<Arc<dyn ObjectStore>>,
+    _: impl FnOnce(&Location) -> Result<Arc<dyn ObjectStore>>,
     table: &Table,
 ) -> Result<Described> {
     Err(refused(table))
