@@ -13,8 +13,8 @@ use sql::bind::DEFAULT_DATABASE;
 use sql::catalog::delta::no_earlier_state;
 use sql::catalog::types::HiveType;
 use sql::catalog::view::ViewDefinition;
-use sql::catalog::{Catalog, GlueCatalog, JsonCatalog, StoreSharing, glue::GlueSettings};
 use sql::catalog::{AsOf, PartitionFilter, Table, is_delta};
+use sql::catalog::{Catalog, GlueCatalog, JsonCatalog, StoreSharing, glue::GlueSettings};
 use sql::{PreparedStatements, Resolved, TableResolver, Tables};
 use std::sync::Arc;
 use url::Url;
@@ -164,13 +164,7 @@ impl CatalogTables {
 
 #[async_trait]
 impl TableResolver for CatalogTables {
-    async fn resolve(
-        &self,
-        session: &dyn Session,
-        database: &str,
-        table: &str,
-        as_of: Option<AsOf>,
-    ) -> Result<Option<Resolved>> {
+    async fn resolve(&self, session: &dyn Session, database: &str, table: &str, as_of: Option<AsOf>) -> Result<Option<Resolved>> {
         let is_own = database == INFORMATION_SCHEMA || table.ends_with(PARTITIONS_SUFFIX);
         if as_of.is_some() && is_own {
             return Err(no_earlier_state(table));

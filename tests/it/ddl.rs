@@ -10,36 +10,36 @@ use tests::faults::{Fault, FaultyInvoker};
 use tests::trap_data;
 
 /// A catalog with a cluster of its own.
-struct World {
-    cluster: Cluster,
-    root: TempDir,
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) root: TempDir,
 }
 
 impl World {
-    fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         let root = tempfile::tempdir().expect("a folder");
         Self { cluster: cluster(workers, root.path()), root }
     }
 
     /// The rows of one statement, a line each, in their order.
-    async fn rows(&self, sql: &str) -> Vec<String> {
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<String> {
         let answer = self.cluster.query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         rows(&answer.batches).iter().map(|row| row.join("|")).collect()
     }
 
-    async fn sorted(&self, sql: &str) -> Vec<String> {
+    pub(crate) async fn sorted(&self, sql: &str) -> Vec<String> {
         let mut rows = self.rows(sql).await;
         rows.sort();
         rows
     }
 
-    async fn run(&self, statements: &[&str]) {
+    pub(crate) async fn run(&self, statements: &[&str]) {
         for sql in statements {
             self.rows(sql).await;
         }
     }
 
-    async fn fails(&self, sql: &str, with: &str) -> Error {
+    pub(crate) async fn fails(&self, sql: &str, with: &str) -> Error {
         match self.cluster.query(sql).await {
             Ok(_) => panic!("no error: {sql}"),
             Err(error) => {
@@ -50,7 +50,7 @@ impl World {
         }
     }
 
-    fn url(&self, folder: &str) -> String {
+    pub(crate) fn url(&self, folder: &str) -> String {
         let root = std::fs::canonicalize(self.root.path()).expect("a folder");
         format!("file://{}/{folder}", root.display())
     }
@@ -66,7 +66,7 @@ fn cluster(workers: usize, root: &Path) -> Cluster {
 }
 
 /// Runs `test` in one process, and over workers.
-fn each<F: Future<Output = ()> + Send + 'static>(test: impl Fn(World) -> F) {
+pub(crate) fn each<F: Future<Output = ()> + Send + 'static>(test: impl Fn(World) -> F) {
     for workers in [0, 3] {
         block_on(test(World::new(workers)));
     }

@@ -3,9 +3,9 @@
 mod columns;
 mod names;
 mod shown;
-mod versions;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 pub use names::{Resolved, Scope, TableResolver};
 

@@ -54,13 +54,7 @@ pub enum Resolved {
 #[async_trait]
 pub trait TableResolver: fmt::Debug + Send + Sync {
     /// The table or view `table` of `database`, both in lower case, as it is or was; none when there is no such.
-    async fn resolve(
-        &self,
-        session: &dyn Session,
-        database: &str,
-        table: &str,
-        as_of: Option<AsOf>,
-    ) -> Result<Option<Resolved>>;
+    async fn resolve(&self, session: &dyn Session, database: &str, table: &str, as_of: Option<AsOf>) -> Result<Option<Resolved>>;
 
     /// Whether there is such a database; asked when it has no such table.
     async fn has_database(&self, database: &str) -> Result<bool>;

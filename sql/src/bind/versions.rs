@@ -9,8 +9,8 @@ use datafusion::common::ScalarValue;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, Ident, ObjectNamePart, Query, SelectItem, SetExpr, Spanned, TableAlias, TableFactor, TableVersion,
-    Visit, VisitMut, Visitor, VisitorMut,
+    Expr as SqlExpr, Ident, ObjectNamePart, Query, SelectItem, SetExpr, Spanned, TableAlias, TableFactor, TableVersion, Visit,
+    VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Location;

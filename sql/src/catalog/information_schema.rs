@@ -146,9 +146,8 @@ impl InformationTable {
     fn column_rows(&self, table: &Table, columns: &[super::Column], is_key: impl Fn(&super::Column) -> bool) -> Vec<Row> {
         let view = table.is_view().then(|| ViewDefinition::of(table).ok()).flatten();
         let row = |(index, column): (usize, &super::Column)| {
-            let of_view = view
-                .as_ref()
-                .and_then(|view| view.columns.iter().find(|known| known.name.eq_ignore_ascii_case(&column.name)));
+            let of_view =
+                view.as_ref().and_then(|view| view.columns.iter().find(|known| known.name.eq_ignore_ascii_case(&column.name)));
             let kind = of_view.map(|known| known.trino_type.clone());
             let kind = kind.or_else(|| HiveType::parse_described(&column.hive_type).map(|hive| hive.trino()).ok());
             let more = [

@@ -37,8 +37,7 @@ pub(super) fn read(file: Bytes, mut each: impl FnMut(Action) -> Result<()>) -> R
     let is_read = |parts: &[String]| {
         READ.iter().any(|start| parts.len() >= start.len() && parts.iter().zip(*start).all(|(part, start)| part == start))
     };
-    let leaves: Vec<usize> =
-        (0..schema.num_columns()).filter(|index| is_read(schema.column(*index).path().parts())).collect();
+    let leaves: Vec<usize> = (0..schema.num_columns()).filter(|index| is_read(schema.column(*index).path().parts())).collect();
     let mask = ProjectionMask::leaves(schema, leaves);
     let reader = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(|e| corrupt(&e))?;
     for batch in reader {

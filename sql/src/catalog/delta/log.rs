@@ -40,7 +40,10 @@ pub(super) struct Snapshot {
 enum LogFile {
     Commit,
     /// One file of a checkpoint, of so many.
-    Checkpoint { part: u32, of: u32 },
+    Checkpoint {
+        part: u32,
+        of: u32,
+    },
     /// A checkpoint of the newer kind, which may name further files.
     NewCheckpoint,
 }
@@ -146,7 +149,10 @@ impl Log {
             let is_name = !name.is_empty() && !name.contains(['/', '\\', ':', '%', '?', '#']) && !name.starts_with('.');
             let path = Path::parse(format!("{}/{SIDECAR_FOLDER}/{name}", self.folder)).ok().filter(|_| is_name);
             let path = path.ok_or_else(|| {
-                named(Error::invalid(format!("NOT_SUPPORTED: a part of it is not in the log's own folder: '{}'", name.escape_debug())))
+                named(Error::invalid(format!(
+                    "NOT_SUPPORTED: a part of it is not in the log's own folder: '{}'",
+                    name.escape_debug()
+                )))
             })?;
             let bytes = self.get(&path).await?;
             left = left.checked_sub(bytes.len() as u64).ok_or_else(too_long)?;
@@ -204,7 +210,8 @@ impl Listing {
 
     /// The checkpoint that `version` builds on, and the commits behind it, one for each version.
     fn files_of(&self, version: u64) -> Result<(Option<u64>, Vec<ObjectMeta>)> {
-        let unknown = |why: String| Error::invalid(format!("INVALID_ARGUMENTS: Delta Lake snapshot ID does not exists: {version}: {why}"));
+        let unknown =
+            |why: String| Error::invalid(format!("INVALID_ARGUMENTS: Delta Lake snapshot ID does not exists: {version}: {why}"));
         if version > self.newest() {
             return Err(unknown(format!("the newest version is {}", self.newest())));
         }
@@ -341,7 +348,9 @@ mod tests {
         assert!(error(3).contains("no longer"), "{}", error(3));
         assert!(error(u64::MAX).contains("does not exist"));
         let broken = listing(&[commit(0), commit(1), commit(3)]);
-        assert!(broken.files_of(3).is_err_and(|error| error.kind == ErrorKind::Corrupt && error.message.contains("no version 2")));
+        assert!(
+            broken.files_of(3).is_err_and(|error| error.kind == ErrorKind::Corrupt && error.message.contains("no version 2"))
+        );
         assert_eq!(broken.files_of(1)?.1.len(), 2);
         Ok(())
     }

@@ -82,7 +82,9 @@ pub fn read_only(table: &Table, what: &str) -> Error {
 
 /// The error of a query that asks for an earlier state of what has none.
 pub fn no_earlier_state(name: &str) -> Error {
-    Error::invalid(format!("NOT_SUPPORTED: FOR VERSION AS OF and FOR TIMESTAMP AS OF are for tables of Delta Lake, and {name} is none"))
+    Error::invalid(format!(
+        "NOT_SUPPORTED: FOR VERSION AS OF and FOR TIMESTAMP AS OF are for tables of Delta Lake, and {name} is none"
+    ))
 }
 
 /// The table's folder: engines that have it elsewhere than in its place leave a note in the serde.

@@ -86,7 +86,8 @@ fn scalar(hive: &HiveType, value: &Value, bound: Bound) -> Option<ScalarValue> {
             Some(ScalarValue::TimestampMillisecond(Some(moved(ms, CUT_MS)?), Some(Arc::from("UTC"))))
         }
         HiveType::TimestampMicros => {
-            let time = NaiveDateTime::parse_from_str(value.as_str()?.trim_end_matches('Z'), "%Y-%m-%dT%H:%M:%S%.f").ok()?;
+            let text = value.as_str()?.trim_end_matches('Z').replace('T', " ");
+            let time = NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f").ok()?;
             Some(ScalarValue::TimestampMicrosecond(Some(moved(time.and_utc().timestamp_micros(), CUT_US)?), None))
         }
         _ => None,

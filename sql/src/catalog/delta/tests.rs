@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::json::ReaderBuilder;
 use arrow::record_batch::RecordBatch;
 use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::catalog::TableProvider;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::physical_plan::displayable;
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use url::Url;
 
-type TestResult<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+type TestResult<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 struct World {
     context: SessionContext,
@@ -60,7 +61,9 @@ impl World {
         writer.write(&batch)?;
         let size = self.put(path, writer.into_inner()?).await?;
         let path = path.replace('%', "%25").replace(' ', "%20");
-        Ok(json!({"add": {"path": path, "partitionValues": values, "size": size, "modificationTime": 7, "dataChange": true, "stats": stats.to_string()}}))
+        Ok(
+            json!({"add": {"path": path, "partitionValues": values, "size": size, "modificationTime": 7, "dataChange": true, "stats": stats.to_string()}}),
+        )
     }
 
     async fn commit(&self, version: u64, actions: &[Value]) -> TestResult {
@@ -71,7 +74,7 @@ impl World {
     }
 
     async fn open(&self, as_of: Option<AsOf>) -> engine::Result<Arc<dyn TableProvider>> {
-        table::open(&self.context.state(), &self.table, as_of).await
+        open(&self.context.state(), &self.table, as_of).await
     }
 
     async fn rows_of(&self, as_of: Option<AsOf>, sql: &str) -> TestResult<Vec<String>> {
@@ -206,7 +209,8 @@ fn checkpoint(rows: &[Value]) -> TestResult<Vec<u8>> {
         Field::new_map(name, "key_value", Arc::clone(&entries[0]), Arc::clone(&entries[1]), false, true)
     };
     let list = |name: &str| Field::new(name, DataType::List(Arc::new(text("element"))), true);
-    let vector = node("deletionVector", vec![text("storageType"), text("pathOrInlineDv"), Field::new("offset", DataType::Int32, true)]);
+    let vector =
+        node("deletionVector", vec![text("storageType"), text("pathOrInlineDv"), Field::new("offset", DataType::Int32, true)]);
     let parsed = node("stats_parsed", vec![long("numRecords")]);
     let add = vec![text("path"), map("partitionValues"), long("size"), long("modificationTime"), text("stats"), vector, parsed];
     let meta = vec![text("id"), text("schemaString"), list("partitionColumns"), map("configuration")];

@@ -19,9 +19,6 @@ pub(in crate::catalog) async fn open(_: &dyn Session, table: &Table, _: Option<A
     Err(refused(table))
 }
 
-pub(crate) async fn described(
-    _: impl FnOnce(&Location) -> Result<Arc<dyn ObjectStore>>,
-    table: &Table,
-) -> Result<Described> {
+pub(crate) async fn described(_: impl FnOnce(&Location) -> Result<Arc<dyn ObjectStore>>, table: &Table) -> Result<Described> {
     Err(refused(table))
 }

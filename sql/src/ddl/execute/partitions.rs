@@ -43,7 +43,9 @@ impl Run<'_> {
         }
         let there = self.catalog.add_partitions(&table, &partitions).await?;
         match there.first() {
-            Some(known) if !if_not_exists => Err(CatalogError::Exists(format!("Partition {}", shown(&table.partition_keys, known))).into()),
+            Some(known) if !if_not_exists => {
+                Err(CatalogError::Exists(format!("Partition {}", shown(&table.partition_keys, known))).into())
+            }
             _ => Ok(Answer::nothing()),
         }
     }
@@ -136,9 +138,8 @@ pub(super) fn shown(keys: &[Column], values: &[String]) -> String {
 
 fn default_location(table: &Table, values: &[String]) -> Result<Location> {
     let base = table.location().ok_or_else(|| Error::invalid(format!("table {} has no location", table.full_name())))?;
-    let folder = |location: Location, (key, value): (&Column, &String)| {
-        location.join(&format!("{}={}", key.name, escape_value(value)))
-    };
+    let folder =
+        |location: Location, (key, value): (&Column, &String)| location.join(&format!("{}={}", key.name, escape_value(value)));
     Ok(table.partition_keys.iter().zip(values).fold(Location::parse(base)?, folder))
 }
 
