@@ -7,17 +7,17 @@ use super::log::{Log, Snapshot};
 use super::statistics::FileStatistics;
 use crate::catalog::location::{Location, unescape_value};
 use crate::catalog::model::Table;
-use crate::catalog::table::{FileSet, FileTable, TableFormat, TypedColumn, has_query, has_views, met};
+use crate::catalog::table::{FileSet, FileTable, Provider, ScanFiles, TableFormat, TypedColumn, has_query, has_views, met};
 use crate::catalog::types::HiveType;
 use arrow::datatypes::{DataType, Fields, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use engine::{Error, ErrorKind, Result};
@@ -43,7 +43,8 @@ pub(in crate::catalog) async fn open(
         DeltaTable::new(session, table, location, snapshot)
     };
     let opened: Result<DeltaTable> = opened.await;
-    Ok(Arc::new(opened.map_err(|error| error.context(format!("table {}", table.full_name())))?))
+    let opened = opened.map_err(|error| error.context(format!("table {}", table.full_name())))?;
+    Ok(Arc::new(Provider(opened)))
 }
 
 #[derive(Debug)]
@@ -127,6 +128,32 @@ impl DeltaTable {
         predicate.prune(&statistics).map_err(Error::from)
     }
 
+    fn file(&self, file: &Add, values: Vec<ScalarValue>) -> Result<PartitionedFile> {
+        let place = |error: Error| error.context(format!("table {}, file '{}'", self.name, file.path.escape_debug()));
+        if file.has_deleted_rows() {
+            return Err(place(Error::invalid(
+                "NOT_SUPPORTED: it has a deletion vector, which is not read here: rewrite the table without (REORG TABLE .. APPLY (PURGE))",
+            )));
+        }
+        let location = path(&self.location, &file.path).map_err(place)?;
+        let size = u64::try_from(file.size).map_err(|_| place(Error::new(ErrorKind::Corrupt, "its size is negative")))?;
+        let last_modified = chrono::DateTime::from_timestamp_millis(file.modification_time).unwrap_or_default();
+        let mut read = PartitionedFile::from(ObjectMeta { location, last_modified, size, e_tag: None, version: None });
+        read.partition_values = values;
+        Ok(read)
+    }
+}
+
+#[async_trait]
+impl ScanFiles for DeltaTable {
+    fn files(&self) -> &FileTable {
+        &self.files
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
     async fn plan(
         &self,
         session: &dyn Session,
@@ -149,21 +176,6 @@ impl DeltaTable {
             }
             _ => error,
         })
-    }
-
-    fn file(&self, file: &Add, values: Vec<ScalarValue>) -> Result<PartitionedFile> {
-        let place = |error: Error| error.context(format!("table {}, file '{}'", self.name, file.path.escape_debug()));
-        if file.has_deleted_rows() {
-            return Err(place(Error::invalid(
-                "NOT_SUPPORTED: it has a deletion vector, which is not read here: rewrite the table without (REORG TABLE .. APPLY (PURGE))",
-            )));
-        }
-        let location = path(&self.location, &file.path).map_err(place)?;
-        let size = u64::try_from(file.size).map_err(|_| place(Error::new(ErrorKind::Corrupt, "its size is negative")))?;
-        let last_modified = chrono::DateTime::from_timestamp_millis(file.modification_time).unwrap_or_default();
-        let mut read = PartitionedFile::from(ObjectMeta { location, last_modified, size, e_tag: None, version: None });
-        read.partition_values = values;
-        Ok(read)
     }
 }
 
@@ -222,36 +234,6 @@ fn path(table: &Location, text: &str) -> Result<Path> {
     let root = table.path.as_ref();
     let whole = if root.is_empty() { decoded } else { format!("{root}/{decoded}") };
     Path::parse(whole).map_err(|error| Error::new(ErrorKind::Corrupt, error.to_string()))
-}
-
-#[async_trait]
-impl TableProvider for DeltaTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
-        let kind = |filter: &&Expr| match self.files.is_partition_filter(filter) {
-            true => TableProviderFilterPushDown::Exact,
-            false => TableProviderFilterPushDown::Inexact,
-        };
-        Ok(filters.iter().map(kind).collect())
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        Ok(self.plan(session, projection.unwrap_or(&all), filters, limit).await?)
-    }
 }
 
 #[cfg(test)]

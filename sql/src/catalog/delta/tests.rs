@@ -136,7 +136,7 @@ fn remove(add: &Value) -> Value {
 async fn written() -> TestResult<World> {
     let world = World::new()?;
     let fields = [field("Id", "integer"), field("p", "string"), field("s", "string")];
-    let stats = |low: i32, high: i32| json!({"numRecords": 2, "minValues": {"Id": low}, "maxValues": {"Id": high}, "nullCount": {"Id": 0}});
+    let stats = |low: i32, high: i32| json!({"numRecords": 2, "minValues": {"Id": low, "s": "a"}, "maxValues": {"Id": high, "s": "b"}, "nullCount": {"Id": 0, "s": 0}});
     let value = |p: Value| json!({ "p": p });
     let file = async |path: &str, low: i32, p: Value| {
         world.file(path, vec![("Id", ints(&[low, low + 1])), ("s", texts(&["a", "b"]))], value(p), stats(low, low + 1)).await
@@ -188,6 +188,9 @@ async fn files_are_left_out_by_values_and_by_statistics() -> TestResult {
         ("id IS NULL", 0),
         ("id = 11 OR id = 21", 2),
         ("s = 'b'", 2),
+        ("s = 'c'", 0),
+        ("s LIKE 'z%'", 0),
+        ("s IS NULL", 0),
         ("new IS NULL", 2),
         ("id + 1 > 20", 2),
         ("p = 'w' AND id < 20", 0),

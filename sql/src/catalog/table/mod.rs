@@ -8,6 +8,7 @@
 mod format;
 mod listing;
 mod names;
+mod provider;
 mod prune;
 mod scan;
 mod shape;
@@ -19,24 +20,28 @@ use super::types::HiveType;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::DataFusionError;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use engine::{Error, Result};
 use listing::list;
 use std::sync::Arc;
 
 pub(super) use format::TableFormat;
-pub(super) use listing::{FileSet, MAX_FILES};
-pub(super) use prune::met;
-pub(super) use scan::{FileTable, TypedColumn, has_query};
+pub(super) use provider::{Provider, ScanFiles};
+pub(super) use scan::{FileTable, TypedColumn};
+#[cfg(feature = "delta")]
+pub(super) use {
+    listing::{FileSet, MAX_FILES},
+    prune::met,
+    scan::has_query,
+};
 
 /// Opens `table` for queries. Nothing is read yet.
 ///
 /// # Errors
 /// [`engine::ErrorKind::InvalidQuery`] for a format or type that cannot be read here, with what it is.
 pub(super) fn open(session: &dyn Session, catalog: Arc<dyn Catalog>, table: &Table) -> Result<Arc<dyn TableProvider>> {
-    Ok(Arc::new(HiveTable::new(session, catalog, table)?))
+    Ok(Arc::new(Provider(HiveTable::new(session, catalog, table)?)))
 }
 
 /// Checks that the files of `table` can be read here, by its format and types.
@@ -68,6 +73,17 @@ impl HiveTable {
         let keys = table.partition_keys.iter().map(|key| typed(key, false)).collect::<Result<Vec<_>>>()?;
         Ok(Self { catalog, table: table.clone(), files: FileTable::new(table, format, columns, keys)? })
     }
+}
+
+#[async_trait]
+impl ScanFiles for HiveTable {
+    fn files(&self) -> &FileTable {
+        &self.files
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        self.files.schema()
+    }
 
     async fn plan(
         &self,
@@ -89,36 +105,6 @@ impl HiveTable {
 /// Whether strings of Parquet files are read as views.
 pub(super) fn has_views(session: &dyn Session) -> bool {
     session.config_options().execution.parquet.schema_force_view_types
-}
-
-#[async_trait]
-impl TableProvider for HiveTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(self.files.schema())
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
-        let kind = |filter: &&Expr| match self.files.is_partition_filter(filter) {
-            true => TableProviderFilterPushDown::Exact,
-            false => TableProviderFilterPushDown::Inexact,
-        };
-        Ok(filters.iter().map(kind).collect())
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let all: Vec<usize> = (0..self.files.schema().fields().len()).collect();
-        Ok(self.plan(session, projection.unwrap_or(&all), filters, limit).await?)
-    }
 }
 
 #[cfg(test)]
