@@ -149,8 +149,7 @@ fn time_of(value: &ScalarValue, place: Location) -> Result<AsOf> {
         other if other.is_null() => return Err(wrong(place, "FOR TIMESTAMP AS OF: the time is NULL")),
         _ => return Err(wrong(place, "FOR TIMESTAMP AS OF: the time is a timestamp or a date")),
     };
-    let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
-    match ms.filter(|ms| *ms <= now) {
+    match ms.filter(|ms| *ms <= now_ms()) {
         Some(ms) => Ok(AsOf::Time(ms)),
         None => Err(wrong(place, "FOR TIMESTAMP AS OF: the time is not in the past")),
     }

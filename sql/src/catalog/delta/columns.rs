@@ -131,7 +131,7 @@ impl Types {
             (None, Some("array")) => Ok(HiveType::Array(inner(self, "elementType")?)),
             (None, Some("map")) => Ok(HiveType::Map(inner(self, "keyType")?, inner(self, "valueType")?)),
             (None, Some("struct")) => {
-                let schema: Struct = serde_json::from_value(kind.clone()).map_err(corrupt)?;
+                let schema: Struct = Struct::deserialize(kind).map_err(corrupt)?;
                 let field = |field: &Field| {
                     self.has_renamed_fields |= field.physical(self.is_mapped)? != field.name;
                     Ok((field.name.to_lowercase(), self.kind(&field.kind, depth + 1)?))

@@ -107,15 +107,17 @@ impl DeltaTable {
         let values = |key: &&DeltaColumn| self.active.iter().map(|file| key_value(file, key)).collect::<Result<Vec<_>>>();
         let values: Vec<Vec<ScalarValue>> = keys.iter().map(values).collect::<Result<_>>()?;
         let in_partitions = met(session, &self.files.keys, &values, self.active.len(), &for_partitions)?;
-        let may_match = self.may_match(session, others).unwrap_or_else(|_| vec![true; self.active.len()]);
-        let kept = self.active.iter().enumerate().zip(in_partitions.into_iter().zip(may_match));
-        let kept = kept.filter(|(_, (in_partitions, may_match))| *in_partitions && *may_match);
+        let files = self.active.iter().enumerate().zip(in_partitions);
+        let files: Vec<(usize, &Add)> = files.filter_map(|(file, is_in)| is_in.then_some(file)).collect();
+        // What cannot be asked of statistics leaves no file out.
+        let may_match = self.may_match(session, others, &files).unwrap_or_else(|_| vec![true; files.len()]);
+        let kept = files.into_iter().zip(may_match).filter(|(_, may_match)| *may_match);
         Ok(kept.map(|((row, file), _)| (file, values.iter().filter_map(|column| column.get(row).cloned()).collect())).collect())
     }
 
-    /// For each file whether it may have rows that meet `filters`, by the log's statistics.
-    fn may_match(&self, session: &dyn Session, filters: Vec<Expr>) -> Result<Vec<bool>> {
-        let all = || Ok(vec![true; self.active.len()]);
+    /// For each of `files` whether it may have rows that meet `filters`, by the log's statistics.
+    fn may_match(&self, session: &dyn Session, filters: Vec<Expr>, files: &[(usize, &Add)]) -> Result<Vec<bool>> {
+        let all = || Ok(vec![true; files.len()]);
         let Some(filter) = conjunction(filters.into_iter().filter(|filter| !has_query(filter))) else { return all() };
         let df_schema = DFSchema::try_from(Arc::clone(&self.schema)).map_err(Error::from)?;
         let filter = session.create_physical_expr(filter, &df_schema).map_err(Error::from)?;
@@ -124,7 +126,7 @@ impl DeltaTable {
         if predicate.always_true() {
             return all();
         }
-        let statistics = FileStatistics::new(&self.columns.all, self.active.iter().map(|file| file.stats.as_deref()));
+        let statistics = FileStatistics::new(&self.columns.all, files.iter().map(|(_, file)| file.stats.as_deref()));
         predicate.prune(&statistics).map_err(Error::from)
     }
 

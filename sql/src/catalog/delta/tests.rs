@@ -234,15 +234,12 @@ fn checkpoint(rows: &[Value]) -> TestResult<Vec<u8>> {
     Ok(writer.into_inner()?)
 }
 
-#[tokio::test]
-async fn checkpoints_stand_for_what_is_before_them() -> TestResult {
-    let world = written().await?;
-    let expected = world.rows("SELECT * FROM t ORDER BY 1").await?;
-    let log = |name: String| format!("_delta_log/{name}");
+/// Names of files of a log, and their bytes.
+type LogFiles = Vec<(String, Vec<u8>)>;
+
+/// What a checkpoint of version 2 of [`written`] has, whose commits are gone then.
+async fn rows_of_checkpoint(world: &World) -> TestResult<Vec<Value>> {
     let mut rows = vec![protocol(3, json!(["typeWidening"]))];
-    let table = world.open(Some(AsOf::Version(2))).await?;
-    assert_eq!(table.schema().fields().len(), 3);
-    // What version 2 has, read from its commits.
     let mut state = actions::State::default();
     for version in 0..=2 {
         let path = Path::parse(format!("t%20 1/_delta_log/{version:020}.json"))?;
@@ -252,50 +249,48 @@ async fn checkpoints_stand_for_what_is_before_them() -> TestResult {
             state.apply(serde_json::from_str(line)?)?;
             rows.extend(value.get("metaData").is_some().then_some(value));
         }
+        world.store.delete(&path).await?;
     }
-    let (_, files) = state.finish()?;
-    for file in &files {
+    for file in state.finish()?.1 {
         let add = json!({"path": file.path, "partitionValues": file.partition_values, "size": file.size, "modificationTime": 7, "stats": file.stats});
         rows.push(json!({ "add": add }));
     }
     rows.push(json!({"txn": {"appId": "x", "version": 1}}));
-    let delete = async |version: u64| world.store.delete(&Path::parse(format!("t%20 1/_delta_log/{version:020}.json"))?).await;
-    for version in 0..=2 {
-        delete(version).await?;
-    }
-    assert!(world.error(None, "SELECT 1 FROM t").await.contains("no longer has"));
+    Ok(rows)
+}
+
+/// The same rows in each form that checkpoints have.
+fn forms(rows: &[Value]) -> TestResult<[LogFiles; 4]> {
+    const UUID: &str = "80a083e8-7026-4e79-81be-64bd76c43a11";
+    let log = |rest: &str| format!("_delta_log/{:020}.checkpoint.{rest}", 2);
     let (head, tail) = rows.split_at(2);
-    let kinds: [(Vec<(String, Vec<u8>)>, &str); 4] = [
-        (vec![(log(format!("{:020}.checkpoint.parquet", 2)), checkpoint(&rows)?)], "one file"),
-        (
-            vec![
-                (log(format!("{:020}.checkpoint.0000000001.0000000002.parquet", 2)), checkpoint(head)?),
-                (log(format!("{:020}.checkpoint.0000000002.0000000002.parquet", 2)), checkpoint(tail)?),
-            ],
-            "parts",
-        ),
-        (
-            vec![
-                (log(format!("{:020}.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.parquet", 2)), {
-                    let named = [head, &[json!({"sidecar": {"path": "a.parquet", "sizeInBytes": 1}})]].concat();
-                    checkpoint(&named)?
-                }),
-                (log("_sidecars/a.parquet".into()), checkpoint(tail)?),
-            ],
-            "sidecars",
-        ),
-        (
-            vec![(
-                log(format!("{:020}.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json", 2)),
-                rows.iter().map(Value::to_string).collect::<Vec<_>>().join("\n").into_bytes(),
-            )],
-            "JSON",
-        ),
-    ];
-    for (files, what) in kinds {
+    let named = [head, &[json!({"sidecar": {"path": "a.parquet", "sizeInBytes": 1}})]].concat();
+    let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+    Ok([
+        vec![(log("parquet"), checkpoint(rows)?)],
+        vec![
+            (log("0000000001.0000000002.parquet"), checkpoint(head)?),
+            (log("0000000002.0000000002.parquet"), checkpoint(tail)?),
+        ],
+        vec![
+            (log(&format!("{UUID}.parquet")), checkpoint(&named)?),
+            ("_delta_log/_sidecars/a.parquet".into(), checkpoint(tail)?),
+        ],
+        vec![(log(&format!("{UUID}.json")), lines.join("\n").into_bytes())],
+    ])
+}
+
+#[tokio::test]
+async fn checkpoints_stand_for_what_is_before_them() -> TestResult {
+    let world = written().await?;
+    let expected = world.rows("SELECT * FROM t ORDER BY 1").await?;
+    let rows = rows_of_checkpoint(&world).await?;
+    assert!(world.error(None, "SELECT 1 FROM t").await.contains("no longer has"));
+    for files in forms(&rows)? {
         for (name, bytes) in &files {
             world.put(name, bytes.clone()).await?;
         }
+        let what = &files[0].0;
         assert_eq!(world.rows("SELECT * FROM t ORDER BY 1").await?, expected, "{what}");
         assert_eq!(world.rows_of(Some(AsOf::Version(2)), "SELECT count(*), sum(id) FROM t").await?, ["4,66"], "{what}");
         assert_eq!(world.files("SELECT * FROM t WHERE id > 20").await?, 1, "{what}");
@@ -306,8 +301,8 @@ async fn checkpoints_stand_for_what_is_before_them() -> TestResult {
     }
     // A part of a checkpoint that is somewhere else is not fetched.
     for place in ["https://example.com/x.parquet?X-Amz-Signature=1", "../x.parquet", "%2e%2e/x", "s3://bucket/x", ""] {
-        let away = [head, &[json!({"sidecar": {"path": place, "sizeInBytes": 1}})]].concat();
-        world.put(&log(format!("{:020}.checkpoint.parquet", 2)), checkpoint(&away)?).await?;
+        let away = [&rows[..2], &[json!({"sidecar": {"path": place, "sizeInBytes": 1}})]].concat();
+        world.put(&format!("_delta_log/{:020}.checkpoint.parquet", 2), checkpoint(&away)?).await?;
         assert!(world.error(None, "SELECT 1 FROM t").await.contains("own folder"), "{place}");
     }
     Ok(())
