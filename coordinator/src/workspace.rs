@@ -10,10 +10,11 @@ use engine::{Error, Result};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use sql::bind::DEFAULT_DATABASE;
+use sql::catalog::delta::no_earlier_state;
 use sql::catalog::types::HiveType;
 use sql::catalog::view::ViewDefinition;
+use sql::catalog::{AsOf, PartitionFilter, Table, is_delta};
 use sql::catalog::{Catalog, GlueCatalog, JsonCatalog, StoreSharing, glue::GlueSettings};
-use sql::catalog::{PartitionFilter, Table};
 use sql::{PreparedStatements, Resolved, TableResolver, Tables};
 use std::sync::Arc;
 use url::Url;
@@ -150,6 +151,12 @@ impl CatalogSource {
 
 /// The partitions of `table`, as `"table$partitions"` shows them: a column for each key.
 async fn partitions(catalog: &dyn Catalog, table: &Table) -> Result<Arc<dyn TableProvider>> {
+    if is_delta(table) {
+        return Err(Error::invalid(format!(
+            "NOT_SUPPORTED: \"{}{PARTITIONS_SUFFIX}\" of a table of Delta Lake: use SHOW PARTITIONS",
+            table.name
+        )));
+    }
     if table.partition_keys.is_empty() {
         return Err(Error::invalid(format!("TABLE_NOT_FOUND: table {} has no partitions", table.full_name())));
     }
@@ -186,7 +193,11 @@ impl CatalogTables {
 
 #[async_trait]
 impl TableResolver for CatalogTables {
-    async fn resolve(&self, session: &dyn Session, database: &str, table: &str) -> Result<Option<Resolved>> {
+    async fn resolve(&self, session: &dyn Session, database: &str, table: &str, as_of: Option<AsOf>) -> Result<Option<Resolved>> {
+        let is_own = database == INFORMATION_SCHEMA || table.ends_with(PARTITIONS_SUFFIX);
+        if as_of.is_some() && is_own {
+            return Err(no_earlier_state(table));
+        }
         if database == INFORMATION_SCHEMA {
             let tables = sql::catalog::information_schema(Arc::clone(&self.catalog));
             return Ok(tables.into_iter().find(|(name, _)| *name == table).map(|(_, provider)| Resolved::Table(provider)));
@@ -208,7 +219,7 @@ impl TableResolver for CatalogTables {
                 columns: view.columns.into_iter().map(|column| column.name).collect(),
             }));
         }
-        let provider = sql::catalog::open(session, Arc::clone(&self.catalog), &found)?;
+        let provider = sql::catalog::open(session, Arc::clone(&self.catalog), &found, as_of).await?;
         Ok(Some(Resolved::Table(provider)))
     }
 

@@ -12,7 +12,7 @@ use tests::trap_data;
 /// A catalog with a cluster of its own.
 pub(crate) struct World {
     pub(crate) cluster: Cluster,
-    root: TempDir,
+    pub(crate) root: TempDir,
 }
 
 impl World {

@@ -6,6 +6,7 @@ mod bad_input;
 mod compatibility;
 mod conformance;
 mod ddl;
+mod delta;
 mod emulator;
 mod formats;
 mod functions;

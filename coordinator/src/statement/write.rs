@@ -16,6 +16,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit}
 use datafusion::scalar::ScalarValue;
 use engine::write::{HIVE_NULL, TextFormat, WriteFormat, WriteSpec};
 use engine::{Error, Result};
+use sql::catalog::delta::{is_delta, read_only};
 use sql::catalog::location::Location;
 use sql::catalog::model::{Column, Parameters};
 use sql::catalog::types::HiveType;
@@ -199,6 +200,9 @@ async fn insert(run: &Query, workspace: &Workspace, statement: &Statement, inser
     let table = require_table(catalog.as_ref(), database, &insert.name.table).await?;
     if table.is_view() {
         return Err(Error::invalid("NOT_SUPPORTED: line 1:1: Inserting into views is not supported"));
+    }
+    if is_delta(&table) {
+        return Err(read_only(&table, "INSERT INTO"));
     }
     let missing = || Error::invalid(format!("table {} has no location", table.full_name()));
     let location = table.location().ok_or_else(missing)?.to_string();

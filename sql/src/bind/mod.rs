@@ -11,6 +11,7 @@ mod shown;
 mod tests;
 mod unions;
 mod using;
+mod versions;
 
 pub use names::{Resolved, Scope, TableResolver};
 
@@ -77,10 +78,11 @@ pub async fn bind(context: &SessionContext, scope: &Scope<'_>, statement: &State
 /// Plans `query`, `depth` views deep.
 async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, depth: usize) -> Result<LogicalPlan> {
     names::fill_in(&mut query, scope);
+    let versions = versions::take(state, &mut query).await?;
     shadow::without_shadowing(&mut query);
     using::without_outer_using(&mut query)?;
     unions::balance(&mut query);
-    let names = Names::of(state, scope, &query, depth).await?;
+    let names = Names::of(state, scope, &query, &versions, depth).await?;
     let plan = match planned(&names, query.clone()) {
         Err(error) if is_about_names(&error) => {
             let mut distinct = query.clone();

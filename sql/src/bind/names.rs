@@ -1,7 +1,10 @@
 //! Names of tables to what can be scanned: a session's own tables, files, and what a catalog resolves.
 
 use super::columns::lower_cased;
+use super::versions::Versions;
 use super::{DEFAULT_CATALOG, DEFAULT_DATABASE, plan_query};
+use crate::catalog::AsOf;
+use crate::catalog::delta::no_earlier_state;
 use crate::message::{named, planning_error, unknown_table};
 use crate::statement::{Limits, StatementKind, parse};
 use crate::tables::{Tables, is_location, open};
@@ -50,8 +53,8 @@ pub enum Resolved {
 /// A catalog, as far as planning asks it.
 #[async_trait]
 pub trait TableResolver: fmt::Debug + Send + Sync {
-    /// The table or view `table` of `database`, both in lower case; none when there is no such.
-    async fn resolve(&self, session: &dyn Session, database: &str, table: &str) -> Result<Option<Resolved>>;
+    /// The table or view `table` of `database`, both in lower case, as it is or was; none when there is no such.
+    async fn resolve(&self, session: &dyn Session, database: &str, table: &str, as_of: Option<AsOf>) -> Result<Option<Resolved>>;
 
     /// Whether there is such a database; asked when it has no such table.
     async fn has_database(&self, database: &str) -> Result<bool>;
@@ -147,8 +150,19 @@ pub(super) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Opens the tables that `query` names.
-    pub(super) async fn of(state: &'a SessionState, scope: &Scope<'_>, query: &Query, depth: usize) -> Result<Self> {
+    /// No tables.
+    pub(super) fn none(state: &'a SessionState) -> Self {
+        Self { state, tables: HashMap::new() }
+    }
+
+    /// Opens the tables that `query` names, some of them as they were.
+    pub(super) async fn of(
+        state: &'a SessionState,
+        scope: &Scope<'_>,
+        query: &Query,
+        versions: &Versions,
+        depth: usize,
+    ) -> Result<Self> {
         let statement = ParsedStatement::Statement(Box::new(AstStatement::Query(Box::new(query.clone()))));
         let references = state.resolve_table_references(&statement).map_err(|error| planning_error(error, Some(query)))?;
         let mut tables = HashMap::with_capacity(references.len());
@@ -157,7 +171,10 @@ impl<'a> Names<'a> {
                 continue;
             }
             let place = table_place(query, reference.table());
-            let found = find(state, scope, &reference, place, depth).await?;
+            let found = match versions.get(reference.table()) {
+                Some((name, as_of)) => find_as_of(state, scope, (&reference, name, *as_of), place).await?,
+                None => find(state, scope, &reference, place, depth).await?,
+            };
             let provider = lower_cased(found, reference.table())?;
             tables.insert(reference, provider_as_source(provider));
         }
@@ -166,6 +183,27 @@ impl<'a> Names<'a> {
 
     pub(super) fn state(&self) -> &SessionState {
         self.state
+    }
+}
+
+/// The table `name`, which `reference` stands for, as it was.
+async fn find_as_of(
+    state: &SessionState,
+    scope: &Scope<'_>,
+    (reference, name, as_of): (&TableReference, &str, AsOf),
+    place: Option<Location>,
+) -> Result<Arc<dyn TableProvider>> {
+    let full = FullName { table: name.to_lowercase(), ..FullName::of(reference, scope) };
+    if full.catalog != scope.catalog && full.catalog != DEFAULT_CATALOG {
+        return Err(named("CATALOG_NOT_FOUND", place, &format!("Catalog '{}' does not exist", full.catalog)));
+    }
+    let is_own = full.database == scope.database && scope.tables.location(name).is_some();
+    let resolver = scope.resolver.filter(|_| !is_own && !is_location(name));
+    let Some(resolver) = resolver else { return Err(located(no_earlier_state(name), place)) };
+    match resolver.resolve(state, &full.database, &full.table, Some(as_of)).await.map_err(|error| located(error, place))? {
+        Some(Resolved::Table(provider)) => Ok(provider),
+        Some(Resolved::View { .. }) => Err(located(no_earlier_state(name), place)),
+        None => Err(missing(scope, &full, place, false, &resolver.table_names(&full.database).await.unwrap_or_default())),
     }
 }
 
@@ -189,7 +227,7 @@ async fn find(
         return opened.map_err(|error| located(error, place));
     }
     let Some(resolver) = scope.resolver else { return Err(missing(scope, &name, place, is_default, &[])) };
-    match resolver.resolve(state, &name.database, &name.table).await.map_err(|error| located(error, place))? {
+    match resolver.resolve(state, &name.database, &name.table, None).await.map_err(|error| located(error, place))? {
         Some(Resolved::Table(provider)) => Ok(provider),
         Some(view) => {
             let planned = plan_view(state, scope, view, depth).await;

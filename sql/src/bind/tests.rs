@@ -1,4 +1,5 @@
 use super::*;
+use crate::catalog::AsOf;
 use crate::statement::{Limits, parse};
 use crate::tables::Tables;
 use async_trait::async_trait;
@@ -38,7 +39,12 @@ fn table() -> Arc<MemTable> {
 
 #[async_trait]
 impl TableResolver for Catalog {
-    async fn resolve(&self, _: &dyn Session, database: &str, table_name: &str) -> Result<Option<Resolved>> {
+    async fn resolve(&self, _: &dyn Session, database: &str, table_name: &str, as_of: Option<AsOf>) -> Result<Option<Resolved>> {
+        if let (Some(as_of), "t") = (as_of, table_name) {
+            let text: ArrayRef = Arc::new(StringArray::from(vec![format!("{database}: {as_of:?}")]));
+            let batch = RecordBatch::try_from_iter([("v", text)]).expect("one column");
+            return Ok(Some(Resolved::Table(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]]).expect("a table")))));
+        }
         let view = |sql: &str, columns: &[&str]| {
             Ok(Some(Resolved::View {
                 sql: sql.to_string(),
@@ -178,6 +184,45 @@ fn relations_give_the_same_rows_as_athena() {
         ("SELECT x, row_number() OVER (ORDER BY x DESC) FROM (VALUES 3, NULL, 1) AS v(x) ORDER BY 2", &["3|1", "1|2", "NULL|3"]),
         ("TABLE named ORDER BY 1 LIMIT 1", &["1|a"]),
     ]);
+}
+
+#[test]
+fn tables_are_read_as_of_constants() {
+    check(&[
+        ("SELECT v FROM t FOR VERSION AS OF 3", &["default: Version(3)"]),
+        ("SELECT x.v FROM other.t FOR VERSION AS OF (1 + 1) AS x WHERE x.v <> ''", &["other: Version(2)"]),
+        ("SELECT t.v FROM t FOR TIMESTAMP AS OF TIMESTAMP '1970-01-01 00:00:01.0019'", &["default: Time(1001)"]),
+        ("SELECT v FROM t FOR TIMESTAMP AS OF TIMESTAMP '1970-01-01 01:00:00 +01:00'", &["default: Time(0)"]),
+        ("SELECT v FROM t FOR TIMESTAMP AS OF DATE '1970-01-02'", &["default: Time(86400000)"]),
+        ("SELECT v LIKE '%Time(%' FROM t FOR TIMESTAMP AS OF (current_timestamp - INTERVAL '1' DAY)", &["true"]),
+        (
+            "SELECT a.v, b.v, c.id FROM t FOR VERSION AS OF 1 a, t FOR VERSION AS OF 2 b, t AS c WHERE c.id = 1",
+            &["default: Version(1)|default: Version(2)|1"],
+        ),
+        // Words that the parser knows elsewhere.
+        ("SELECT at.id FROM t at WHERE id = 1", &["1"]),
+    ]);
+}
+
+#[test]
+fn states_that_no_table_has_are_refused() {
+    for (sql, part) in [
+        ("SELECT * FROM t FOR VERSION AS OF 'x'", "a whole number"),
+        ("SELECT * FROM t FOR VERSION AS OF NULL", "the version is"),
+        ("SELECT * FROM t FOR VERSION AS OF -1", "negative"),
+        ("SELECT * FROM t FOR VERSION AS OF id", "id"),
+        ("SELECT * FROM t FOR VERSION AS OF (SELECT 1)", "constant"),
+        ("SELECT * FROM t FOR TIMESTAMP AS OF 3", "a timestamp or a date"),
+        ("SELECT * FROM t FOR TIMESTAMP AS OF TIMESTAMP '2999-01-01 00:00:00'", "not in the past"),
+        ("SELECT * FROM v FOR VERSION AS OF 1", "tables of Delta Lake"),
+        ("SELECT * FROM \"a.parquet\" FOR VERSION AS OF 1", "tables of Delta Lake"),
+        ("WITH t AS (SELECT 1 x) SELECT * FROM t FOR VERSION AS OF 1", "WITH"),
+        ("SELECT * FROM nope FOR VERSION AS OF 1", "does not exist"),
+        ("SELECT * FROM t AS x FOR VERSION AS OF 1", ""),
+    ] {
+        let error = error(sql);
+        assert!(!error.is_empty() && error.contains(part), "{sql}: {error}");
+    }
 }
 
 #[test]

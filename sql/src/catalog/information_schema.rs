@@ -1,5 +1,7 @@
 //! `information_schema` as Athena has it: built from the catalog when it is asked, of the databases that the query names.
 
+use super::delta::{described, is_delta};
+use super::location::Location;
 use super::model::Table;
 use super::types::HiveType;
 use super::view::ViewDefinition;
@@ -10,15 +12,19 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::common::{DataFusionError, ScalarValue};
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use engine::{Error, Result};
-use futures::{StreamExt, TryStreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The database's own name.
 pub const INFORMATION_SCHEMA: &str = "information_schema";
+/// Tables whose logs are read at once.
+const CONCURRENT_LOGS: usize = 8;
 /// Databases whose tables are listed at once.
 const CONCURRENT_DATABASES: usize = 8;
 
@@ -91,7 +97,7 @@ impl InformationTable {
         Ok(names)
     }
 
-    async fn rows(&self, filters: &[Expr]) -> Result<Vec<Row>> {
+    async fn rows(&self, session: &dyn Session, filters: &[Expr]) -> Result<Vec<Row>> {
         let databases = self.databases(filters).await?;
         if self.kind == Kind::Schemata {
             return Ok(databases.into_iter().map(|name| vec![Some(CATALOG_NAME.into()), Some(name)]).collect());
@@ -109,41 +115,70 @@ impl InformationTable {
             }
         });
         let tables: Vec<Vec<Table>> = listings.buffered(CONCURRENT_DATABASES).try_collect().await?;
-        Ok(tables.iter().flatten().flat_map(|table| self.rows_of(table)).collect())
+        if self.kind != Kind::Columns {
+            return Ok(tables.iter().flatten().flat_map(|table| self.rows_of(table)).collect());
+        }
+        let wanted = filters.iter().filter_map(|filter| names(filter, "table_name")).next();
+        let is_wanted = |table: &Table| wanted.as_ref().is_none_or(|wanted| wanted.contains(&table.name));
+        let tables: Vec<Table> = tables.into_iter().flatten().filter(is_wanted).collect();
+        let reads: Vec<BoxFuture<'_, Vec<Row>>> =
+            tables.into_iter().map(|table| async move { self.columns_of(session, &table).await }.boxed()).collect();
+        let rows: Vec<Vec<Row>> = futures::stream::iter(reads).buffered(CONCURRENT_LOGS).collect().await;
+        Ok(rows.into_iter().flatten().collect())
+    }
+
+    async fn columns_of(&self, session: &dyn Session, table: &Table) -> Vec<Row> {
+        if !is_delta(table) {
+            return self.rows_of(table);
+        }
+        let open = |location: &Location| {
+            let url = ObjectStoreUrl::parse(&location.store).map_err(Error::from)?;
+            session.runtime_env().object_store(&url).map_err(Error::from)
+        };
+        match described(open, table).await {
+            Ok(described) => self.column_rows(table, &described.columns, |column| described.keys.contains(column)),
+            // One table that cannot be read does not hide the others.
+            Err(_) => self.rows_of(table),
+        }
+    }
+
+    /// Rows about `columns` of `table`.
+    fn column_rows(&self, table: &Table, columns: &[super::Column], is_key: impl Fn(&super::Column) -> bool) -> Vec<Row> {
+        let view = table.is_view().then(|| ViewDefinition::of(table).ok()).flatten();
+        let row = |(index, column): (usize, &super::Column)| {
+            let of_view =
+                view.as_ref().and_then(|view| view.columns.iter().find(|known| known.name.eq_ignore_ascii_case(&column.name)));
+            let kind = of_view.map(|known| known.trino_type.clone());
+            let kind = kind.or_else(|| HiveType::parse_described(&column.hive_type).map(|hive| hive.trino()).ok());
+            let more = [
+                Some(column.name.clone()),
+                Some((index + 1).to_string()),
+                None,
+                Some("YES".to_string()),
+                Some(kind.unwrap_or_else(|| column.hive_type.clone())),
+                column.comment.clone(),
+                is_key(column).then(|| "partition key".to_string()),
+            ];
+            place(table).into_iter().chain(more).collect()
+        };
+        columns.iter().enumerate().map(row).collect()
     }
 
     fn rows_of(&self, table: &Table) -> Vec<Row> {
-        let view = table.is_view().then(|| ViewDefinition::of(table).ok()).flatten();
-        let place = || vec![Some(CATALOG_NAME.to_string()), Some(table.database_name.clone()), Some(table.name.clone())];
         match self.kind {
             Kind::Schemata => Vec::new(),
             Kind::Tables => {
                 let kind = if table.is_view() { "VIEW" } else { "BASE TABLE" };
-                vec![place().into_iter().chain([Some(kind.to_string())]).collect()]
+                vec![place(table).into_iter().chain([Some(kind.to_string())]).collect()]
             }
-            Kind::Views if table.is_view() => vec![place().into_iter().chain([view.map(|view| view.original_sql)]).collect()],
+            Kind::Views if table.is_view() => {
+                let sql = ViewDefinition::of(table).ok().map(|view| view.original_sql);
+                vec![place(table).into_iter().chain([sql]).collect()]
+            }
             Kind::Views => Vec::new(),
             Kind::Columns => {
-                let own = table.columns().len();
-                let all = table.columns().iter().chain(&table.partition_keys).enumerate();
-                let row = |(index, column): (usize, &super::Column)| {
-                    let of_view = view
-                        .as_ref()
-                        .and_then(|view| view.columns.iter().find(|known| known.name.eq_ignore_ascii_case(&column.name)));
-                    let kind = of_view.map(|known| known.trino_type.clone());
-                    let kind = kind.or_else(|| HiveType::parse(&column.hive_type).map(|hive| hive.trino()).ok());
-                    let more = [
-                        Some(column.name.clone()),
-                        Some((index + 1).to_string()),
-                        None,
-                        Some("YES".to_string()),
-                        Some(kind.unwrap_or_else(|| column.hive_type.clone())),
-                        column.comment.clone(),
-                        (index >= own).then(|| "partition key".to_string()),
-                    ];
-                    place().into_iter().chain(more).collect()
-                };
-                all.map(row).collect()
+                let all: Vec<super::Column> = table.columns().iter().chain(&table.partition_keys).cloned().collect();
+                self.column_rows(table, &all, |column| table.partition_keys.contains(column))
             }
         }
     }
@@ -161,6 +196,11 @@ impl InformationTable {
         let arrays = self.schema.fields().iter().enumerate().map(column).collect();
         RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(|error| Error::internal(error.to_string()))
     }
+}
+
+/// The columns that say where `table` is.
+fn place(table: &Table) -> Row {
+    vec![Some(CATALOG_NAME.to_string()), Some(table.database_name.clone()), Some(table.name.clone())]
 }
 
 /// The tables of `information_schema` itself.
@@ -230,7 +270,7 @@ impl TableProvider for InformationTable {
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let batch = self.batch(&self.rows(filters).await?)?;
+        let batch = self.batch(&self.rows(session, filters).await?)?;
         let table = MemTable::try_new(Arc::clone(&self.schema), vec![vec![batch]])?;
         table.scan(session, projection, &[], None).await
     }

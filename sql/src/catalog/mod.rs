@@ -10,6 +10,7 @@
 //! and the other way round.
 
 pub mod conformance;
+pub mod delta;
 pub mod glue;
 pub mod information_schema;
 pub mod json;
@@ -22,17 +23,19 @@ pub mod table;
 pub mod types;
 pub mod view;
 
+pub use delta::{AsOf, is_delta};
 pub use glue::{GlueCatalog, GlueSettings};
 pub use information_schema::information_schema;
 pub use json::{JsonCatalog, StoreSharing};
 pub use model::{Column, Database, Partition, SerdeInfo, SortColumn, StorageDescriptor, Table};
 pub use partition_filter::{Comparison, Condition, PartitionFilter};
-pub use table::open;
 
 use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
 use engine::{Error, ErrorKind};
 use model::Parameters;
 use std::fmt;
+use std::sync::Arc;
 
 /// The one catalog name that names may be qualified with.
 pub const CATALOG_NAME: &str = "awsdatacatalog";
@@ -165,5 +168,23 @@ pub async fn require_table(catalog: &dyn Catalog, database: &str, name: &str) ->
     match catalog.database(database).await? {
         None => Err(CatalogError::NoDatabase(database.into())),
         Some(_) => Err(CatalogError::NoTable(database.into(), name.into())),
+    }
+}
+
+/// Opens `table` for queries, as it is or was at `as_of`. Of a table of Delta Lake the log is read, of others nothing yet.
+///
+/// # Errors
+/// [`ErrorKind::InvalidQuery`] for a format or type that cannot be read here, with what it is, and for an earlier state of a table
+/// that has none.
+pub async fn open(
+    session: &dyn Session,
+    catalog: Arc<dyn Catalog>,
+    table: &Table,
+    as_of: Option<AsOf>,
+) -> Result<Arc<dyn TableProvider>, Error> {
+    match as_of {
+        _ if is_delta(table) => delta::open(session, table, as_of).await,
+        None => table::open(session, catalog, table),
+        Some(_) => Err(delta::no_earlier_state(&table.full_name())),
     }
 }

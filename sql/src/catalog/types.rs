@@ -47,6 +47,10 @@ pub enum HiveType {
     Date,
     /// `timestamp`, of milliseconds as in Athena.
     Timestamp,
+    /// `timestamp with local time zone`, of milliseconds: a moment. Columns of Hive tables do not have it here.
+    Moment,
+    /// `timestamp without time zone`, of microseconds. Columns of Hive tables do not have it here.
+    TimestampMicros,
     /// `array<element>`.
     Array(Box<HiveType>),
     /// `map<key,value>`.
@@ -55,7 +59,10 @@ pub enum HiveType {
     Struct(Vec<(String, HiveType)>),
 }
 
-const PLAIN: [(&str, HiveType, &str); 15] = [
+const MOMENT: &str = "timestamp with local time zone";
+const MICROS: &str = "timestamp without time zone";
+
+const PLAIN: [(&str, HiveType, &str); 17] = [
     ("boolean", HiveType::Boolean, "boolean"),
     ("tinyint", HiveType::TinyInt, "tinyint"),
     ("smallint", HiveType::SmallInt, "smallint"),
@@ -68,6 +75,9 @@ const PLAIN: [(&str, HiveType, &str); 15] = [
     ("binary", HiveType::Binary, "varbinary"),
     ("date", HiveType::Date, "date"),
     ("timestamp", HiveType::Timestamp, "timestamp(3)"),
+    // Names of several words, which only `parse_described` reads.
+    (MOMENT, HiveType::Moment, "timestamp(3) with time zone"),
+    (MICROS, HiveType::TimestampMicros, "timestamp(6)"),
     ("decimal", HiveType::Decimal(10, 0), "decimal(10,0)"),
     ("real", HiveType::Float, "real"),
     ("varchar", HiveType::String, "varchar"),
@@ -79,6 +89,18 @@ impl HiveType {
     /// # Errors
     /// [`engine::ErrorKind::InvalidQuery`] with the text when it is no type that tables can have here.
     pub fn parse(text: &str) -> Result<Self> {
+        Self::read(text, false)
+    }
+
+    /// Reads what [`fmt::Display`] writes, also types that columns of Hive tables do not have.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_described(text: &str) -> Result<Self> {
+        Self::read(text, true)
+    }
+
+    fn read(text: &str, zones: bool) -> Result<Self> {
         let wrong = |why: &str| {
             let shown: String = text.chars().take(200).collect();
             Error::invalid(format!("'{shown}' is no Hive type that is supported here: {why}"))
@@ -86,7 +108,7 @@ impl HiveType {
         if text.len() > MAX_TYPE_BYTES {
             return Err(wrong("it is too long"));
         }
-        let mut reader = Reader { rest: text.trim() };
+        let mut reader = Reader { rest: text.trim(), zones };
         let parsed = reader.hive_type(0).map_err(wrong)?;
         if reader.skip().rest.is_empty() { Ok(parsed) } else { Err(wrong("something follows the type")) }
     }
@@ -122,6 +144,8 @@ impl HiveType {
             Self::Binary => DataType::Binary,
             Self::Date => DataType::Date32,
             Self::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, None),
+            Self::Moment => DataType::Timestamp(TimeUnit::Millisecond, Some(Arc::from("UTC"))),
+            Self::TimestampMicros => DataType::Timestamp(TimeUnit::Microsecond, None),
             Self::Array(element) => DataType::List(Arc::new(Field::new("item", element.arrow(), true))),
             Self::Map(key, value) => {
                 let entries = Fields::from(vec![Field::new("key", key.arrow(), false), Field::new("value", value.arrow(), true)]);
@@ -228,6 +252,8 @@ impl fmt::Display for HiveType {
 /// Reads a type text from the front.
 struct Reader<'a> {
     rest: &'a str,
+    /// Whether timestamps may say what their zone is.
+    zones: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -306,10 +332,21 @@ impl<'a> Reader<'a> {
             "varchar" if self.eat('(') => self.length(MAX_VARCHAR).map(HiveType::Varchar),
             "char" if self.eat('(') => self.length(MAX_CHAR).map(HiveType::Char),
             "char" => Err("char needs a length"),
+            "timestamp" if self.zones => Ok(self.timestamp()),
             name => {
                 PLAIN.iter().find(|(plain, _, _)| *plain == name).map(|(_, kind, _)| kind.clone()).ok_or("the name is unknown")
             }
         }
+    }
+
+    fn timestamp(&mut self) -> HiveType {
+        for (name, kind) in [(MOMENT, HiveType::Moment), (MICROS, HiveType::TimestampMicros)] {
+            if let Some(rest) = name.strip_prefix("timestamp").and_then(|words| self.rest.strip_prefix(words)) {
+                self.rest = rest;
+                return kind;
+            }
+        }
+        HiveType::Timestamp
     }
 
     fn length(&mut self, longest: u32) -> Result<u32, &'static str> {
@@ -342,6 +379,21 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn zones_are_read_where_they_were_written() -> Result<()> {
+        let kind = HiveType::Struct(vec![
+            ("a".into(), HiveType::Moment),
+            ("b".into(), HiveType::Array(Box::new(HiveType::TimestampMicros))),
+            ("c".into(), HiveType::Timestamp),
+        ]);
+        assert_eq!(HiveType::parse_described(&kind.to_string())?, kind);
+        assert_eq!(kind.trino(), "row(a timestamp(3) with time zone, b array(timestamp(6)), c timestamp(3))");
+        for kind in [HiveType::Moment, HiveType::TimestampMicros] {
+            assert!(HiveType::parse(&kind.to_string()).is_err(), "{kind}");
+        }
+        Ok(())
+    }
 
     #[test]
     fn types_are_read_and_spelled_for_hive_and_trino() -> Result<()> {

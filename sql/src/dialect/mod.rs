@@ -53,7 +53,10 @@ pub fn session(mut builder: SessionStateBuilder) -> SessionStateBuilder {
 
 /// What Athena's SQL looks like to the parser.
 #[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct AthenaDialect;
+pub(crate) struct AthenaDialect {
+    /// Whether tables of the text have versions. Some words are then no names of tables.
+    pub(crate) has_versions: bool,
+}
 
 impl Dialect for AthenaDialect {
     // The parser asks for the generic dialect where it has no flag, as for UNNEST.
@@ -71,6 +74,10 @@ impl Dialect for AthenaDialect {
 
     fn is_identifier_part(&self, ch: char) -> bool {
         ch.is_alphanumeric() || ch == '_' || ch == '$' || ch == '@'
+    }
+
+    fn supports_table_versioning(&self) -> bool {
+        self.has_versions
     }
 
     fn supports_lambda_functions(&self) -> bool {

@@ -30,7 +30,7 @@ pub(crate) struct Tokens<'a> {
 /// # Errors
 /// For text that is no sequence of tokens, as an open string.
 pub(crate) fn statements(sql: &str) -> Result<Vec<Tokens<'_>>> {
-    let tokens = Tokenizer::new(&AthenaDialect, sql).tokenize_with_location();
+    let tokens = Tokenizer::new(&AthenaDialect::default(), sql).tokenize_with_location();
     let tokens = tokens.map_err(|error| message::syntax_error(&ParserError::from(error).into(), sql))?;
     let mut statements = Vec::new();
     let mut current = Vec::new();
@@ -85,6 +85,11 @@ impl<'a> Tokens<'a> {
         let to = to.min(self.tokens.len());
         let from = from.min(to);
         Tokens { text: self.text, tokens: self.tokens[from..to].to_vec(), end: self.place(to) }
+    }
+
+    /// Whether a table is read as of a version or time.
+    pub(crate) fn has_versions(&self) -> bool {
+        (0..self.tokens.len()).any(|index| self.word(index) == "FOR" && is_time_travel(self, index))
     }
 
     /// The text that these tokens were read from, from the first to the last.
@@ -168,7 +173,7 @@ impl<'a> Tokens<'a> {
     /// These tokens as the parser can read them, with an end that has a place.
     ///
     /// # Errors
-    /// For forms that are refused: time travel, `GROUP BY DISTINCT`, `UESCAPE`.
+    /// For forms that are refused: `GROUP BY DISTINCT`, `UESCAPE`.
     pub(crate) fn for_parser(&self) -> Result<Vec<TokenWithSpan>> {
         self.check_nesting()?;
         let edits = Edits::of(self)?;
@@ -225,9 +230,15 @@ impl Edits {
                 "GROUP" if tokens.are(index + 1, &["BY", "ALL"]) && !ends_query_part(tokens, index + 3) => {
                     edits.removed.insert(index + 2);
                 }
-                "FOR" if is_time_travel(tokens, index) => {
-                    return Err(tokens.not_supported(index, "reading a table as of a time or version (Iceberg only)"));
-                }
+                "FOR" if is_time_travel(tokens, index) => match tokens.word(index + 1).as_str() {
+                    "TIMESTAMP" => drop(edits.removed.insert(index)),
+                    // The parser reads no expression behind VERSION, and one behind this word.
+                    "VERSION" => {
+                        edits.removed.insert(index + 1);
+                        edits.before.entry(index + 1).or_default().push(Token::make_keyword("SYSTEM_TIME"));
+                    }
+                    other => return Err(tokens.not_supported(index, &format!("FOR {other}: write FOR VERSION or FOR TIMESTAMP"))),
+                },
                 "UESCAPE" if matches!(index.checked_sub(1).and_then(|i| tokens.get(i)), Some(Token::UnicodeStringLiteral(_))) => {
                     return Err(tokens.not_supported(index, "UESCAPE: write the escapes with a backslash"));
                 }
@@ -405,6 +416,8 @@ mod tests {
             ("SELECT a FROM t GROUP BY ALL (a)", "SELECT a FROM t GROUP BY ( a )"),
             ("SELECT \"ID\", `Na` FROM \"dir/File.parquet\"", "SELECT \"id\" , `na` FROM \"dir/File.parquet\""),
             ("SELECT U&'\\0041' -- x", "SELECT 'A'"),
+            ("SELECT * FROM t FOR VERSION AS OF 3", "SELECT * FROM t FOR SYSTEM_TIME AS OF 3"),
+            ("SELECT * FROM t FOR TIMESTAMP AS OF x", "SELECT * FROM t TIMESTAMP AS OF x"),
         ] {
             assert_eq!(rewritten(sql)?, expected, "{sql}");
         }
@@ -432,7 +445,7 @@ mod tests {
     #[test]
     fn forms_of_other_meaning_are_refused_with_their_place() {
         let error = |sql: &str| rewritten(sql).err().map(|error| error.message).unwrap_or_default();
-        assert!(error("SELECT *\nFROM t FOR VERSION AS OF 3").starts_with("NOT_SUPPORTED: line 2:8: "));
+        assert!(error("SELECT *\nFROM t FOR SYSTEM_TIME AS OF 3").starts_with("NOT_SUPPORTED: line 2:8: "));
         assert!(error("SELECT 1 GROUP BY DISTINCT ROLLUP (a)").starts_with("NOT_SUPPORTED: line 1:19: "));
     }
 }

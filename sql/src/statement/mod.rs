@@ -16,8 +16,8 @@ use datafusion::sql::sqlparser::ast::{Query, Statement as AstStatement};
 use engine::settings::Settings;
 use engine::{Error, ErrorKind, Result};
 
-pub(crate) use query::{REWRITTEN_DEPTH, parse_expression};
 use query::parse_query;
+pub(crate) use query::{REWRITTEN_DEPTH, parse_expression};
 
 /// What a text may measure.
 #[derive(Clone, Copy, Debug)]

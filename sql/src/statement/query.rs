@@ -40,8 +40,8 @@ pub(crate) fn parse_expression(tokens: &Tokens<'_>, limits: Limits) -> Result<Ex
 }
 
 fn parsed<T>(tokens: &Tokens<'_>, read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>) -> Result<T> {
-    let mut parser =
-        Parser::new(&AthenaDialect).with_recursion_limit(PARSER_DEPTH).with_tokens_with_locations(tokens.for_parser()?);
+    let dialect = AthenaDialect { has_versions: tokens.has_versions() };
+    let mut parser = Parser::new(&dialect).with_recursion_limit(PARSER_DEPTH).with_tokens_with_locations(tokens.for_parser()?);
     let value = read(&mut parser).and_then(|value| parser.expect_token(&Token::EOF).map(|_| value));
     value.map_err(|error| message::syntax_error(&error.into(), ""))
 }

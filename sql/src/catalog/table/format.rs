@@ -7,7 +7,7 @@ use engine::{Error, Result};
 
 /// A format that can be read here.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum TableFormat {
+pub(in crate::catalog) enum TableFormat {
     Parquet,
     Json,
     Text(TextFormat),

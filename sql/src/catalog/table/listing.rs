@@ -15,13 +15,13 @@ use std::sync::Arc;
 /// Listings that run at once.
 const CONCURRENT_LISTINGS: usize = 64;
 /// Most files of one scan: each has an entry of some 200 bytes in the plan.
-const MAX_FILES: usize = 2_000_000;
+pub(in crate::catalog) const MAX_FILES: usize = 2_000_000;
 
 /// Files of one store that are alike compressed.
-pub(super) struct FileSet {
-    pub(super) store: String,
-    pub(super) compression: FileCompressionType,
-    pub(super) files: Vec<PartitionedFile>,
+pub(in crate::catalog) struct FileSet {
+    pub(in crate::catalog) store: String,
+    pub(in crate::catalog) compression: FileCompressionType,
+    pub(in crate::catalog) files: Vec<PartitionedFile>,
 }
 
 /// Lists each partition's folder. Files of text formats are compressed as their names say.

@@ -10,43 +10,40 @@
 mod format;
 mod listing;
 mod names;
+mod provider;
 mod prune;
+mod scan;
 mod shape;
 mod text;
 
 use super::Catalog;
 use super::model::Table;
 use super::types::HiveType;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::stats::Precision;
-use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DFSchema, DataFusionError, Statistics};
-use datafusion::datasource::file_format::FileFormat;
-use datafusion::datasource::file_format::json::JsonFormat;
-use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
-use datafusion::datasource::physical_plan::{CsvSource, FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource};
-use datafusion::datasource::table_schema::TableSchema;
-use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_expr::projection::ProjectionExpr;
+use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::projection::ProjectionExec;
-use datafusion::physical_plan::union::UnionExec;
-use engine::columns::adapted;
 use engine::{Error, Result};
-use format::TableFormat;
-use listing::{FileSet, list};
+use listing::list;
 use std::sync::Arc;
+
+pub(super) use format::TableFormat;
+pub(super) use provider::{Provider, ScanFiles};
+pub(super) use scan::{FileTable, TypedColumn};
+#[cfg(feature = "delta")]
+pub(super) use {
+    listing::{FileSet, MAX_FILES},
+    prune::met,
+    scan::has_query,
+};
 
 /// Opens `table` for queries. Nothing is read yet.
 ///
 /// # Errors
 /// [`engine::ErrorKind::InvalidQuery`] for a format or type that cannot be read here, with what it is.
-pub fn open(session: &dyn Session, catalog: Arc<dyn Catalog>, table: &Table) -> Result<Arc<dyn TableProvider>> {
-    Ok(Arc::new(HiveTable::new(session, catalog, table)?))
+pub(super) fn open(session: &dyn Session, catalog: Arc<dyn Catalog>, table: &Table) -> Result<Arc<dyn TableProvider>> {
+    Ok(Arc::new(Provider(HiveTable::new(session, catalog, table)?)))
 }
 
 /// Checks that the files of `table` can be read here, by its format and types.
@@ -58,183 +55,36 @@ pub(crate) fn check_format(table: &Table) -> Result<()> {
     table.columns().iter().chain(&table.partition_keys).try_for_each(|column| HiveType::parse(&column.hive_type).map(drop))
 }
 
-/// A column as the catalog says and as plans have it.
-#[derive(Clone, Debug)]
-struct TypedColumn {
-    name: String,
-    hive: HiveType,
-    field: Arc<Field>,
-}
-
 #[derive(Debug)]
 struct HiveTable {
     catalog: Arc<dyn Catalog>,
     table: Table,
-    format: TableFormat,
-    columns: Vec<TypedColumn>,
-    keys: Vec<TypedColumn>,
-    schema: SchemaRef,
+    files: FileTable,
 }
 
 impl HiveTable {
     fn new(session: &dyn Session, catalog: Arc<dyn Catalog>, table: &Table) -> Result<Self> {
         let place = |error: Error| error.context(format!("table {}", table.full_name()));
         let format = TableFormat::of(table).map_err(place)?;
-        let views = format == TableFormat::Parquet && session.config_options().execution.parquet.schema_force_view_types;
+        let views = format == TableFormat::Parquet && has_views(session);
         let typed = |column: &super::Column, views: bool| {
             let hive = HiveType::parse(&column.hive_type).map_err(|error| place(error.context(&column.name)))?;
-            let arrow = match hive.arrow() {
-                DataType::Utf8 if views => DataType::Utf8View,
-                DataType::Binary if views => DataType::BinaryView,
-                other => other,
-            };
-            let name = column.name.to_lowercase();
-            Ok::<_, Error>(TypedColumn { field: Arc::new(Field::new(&name, arrow, true)), name, hive })
+            Ok::<_, Error>(TypedColumn::new(&column.name, &column.name, hive, views))
         };
         let columns = table.columns().iter().map(|column| typed(column, views)).collect::<Result<Vec<_>>>()?;
         let keys = table.partition_keys.iter().map(|key| typed(key, false)).collect::<Result<Vec<_>>>()?;
-        let mut names = std::collections::HashSet::new();
-        if let Some(twice) = columns.iter().chain(&keys).find(|column| !names.insert(column.name.as_str())) {
-            return Err(place(Error::invalid(format!("HIVE_INVALID_METADATA: duplicate column {}", twice.name))));
-        }
-        if let Some(key) = keys.iter().find(|key| !key.hive.is_plain() || key.hive.has_char()) {
-            return Err(place(Error::invalid(format!("a partition column of type {} is not supported", key.hive))));
-        }
-        let schema =
-            Arc::new(Schema::new(columns.iter().chain(&keys).map(|column| Arc::clone(&column.field)).collect::<Fields>()));
-        Ok(Self { catalog, table: table.clone(), format, columns, keys, schema })
+        Ok(Self { catalog, table: table.clone(), files: FileTable::new(table, format, columns, keys)? })
+    }
+}
+
+#[async_trait]
+impl ScanFiles for HiveTable {
+    fn files(&self) -> &FileTable {
+        &self.files
     }
 
-    fn is_partition_filter(&self, filter: &Expr) -> bool {
-        let names: Vec<&str> = self.keys.iter().map(|key| key.name.as_str()).collect();
-        // Subqueries are planned with the rest of the query.
-        let has_query = filter.exists(|part| {
-            Ok(matches!(
-                part,
-                Expr::ScalarSubquery(_)
-                    | Expr::InSubquery(_)
-                    | Expr::Exists(_)
-                    | Expr::SetComparison(_)
-                    | Expr::OuterReferenceColumn(..)
-                    | Expr::ScalarVariable(..)
-            ))
-        });
-        !names.is_empty() && !has_query.unwrap_or(true) && expr_applicable_for_cols(&names, filter)
-    }
-
-    /// What a query asks for that cannot be given right.
-    fn check_columns(&self, projection: &[usize]) -> Result<()> {
-        for column in projection.iter().filter_map(|index| self.columns.get(*index)) {
-            if column.hive.has_char() {
-                let text = format!(
-                    "NOT_SUPPORTED: column {} of table {} is {}: the padding of char is not supported; declare it as varchar or string",
-                    column.name,
-                    self.table.full_name(),
-                    column.hive
-                );
-                return Err(Error::invalid(text));
-            }
-            if column.hive.has_inner_varchar() {
-                let text = format!(
-                    "NOT_SUPPORTED: column {} of table {} is {}: varchar(n) inside of other types is not cut to its length here; declare it as string",
-                    column.name,
-                    self.table.full_name(),
-                    column.hive
-                );
-                return Err(Error::invalid(text));
-            }
-            self.format.check_column(&column.name, &column.hive)?;
-        }
-        Ok(())
-    }
-
-    /// The scan of files that are in one store and alike compressed.
-    async fn scan_set(
-        &self,
-        session: &dyn Session,
-        set: FileSet,
-        projection: &[usize],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let url = ObjectStoreUrl::parse(&set.store).map_err(Error::from)?;
-        let store = session.runtime_env().object_store(&url).map_err(Error::from)?;
-        let metas: Vec<_> = set.files.iter().map(|file| file.object_meta.clone()).collect();
-        let keys: Vec<Arc<Field>> = self.keys.iter().map(|key| Arc::clone(&key.field)).collect();
-        let mut rows = Precision::Absent;
-        let (file_schema, reader): (Schema, Option<Arc<dyn FileFormat>>) = match &self.format {
-            TableFormat::Parquet => {
-                let declared = |column: &TypedColumn| Field::new(&column.name, column.field.data_type().clone(), true);
-                let declared = Schema::new(self.columns.iter().map(declared).collect::<Vec<_>>());
-                let columns = names::table_columns(&self.table, &self.columns);
-                rows = names::rows_of_parquet(session, &store, &metas, &declared, projection, &columns).await?;
-                (declared, Some(Arc::new(names::parquet_format(&columns)?)))
-            }
-            TableFormat::Json => {
-                let format = JsonFormat::default().with_file_compression_type(set.compression);
-                let schema = names::of_json(session, &store, &metas, &self.columns, &format, &self.table).await?;
-                (schema, Some(Arc::new(format)))
-            }
-            TableFormat::Text(_) => {
-                let text = |column: &TypedColumn| Field::new(&column.name, DataType::Utf8, true);
-                (Schema::new(self.columns.iter().map(text).collect::<Vec<_>>()), None)
-            }
-        };
-        let file_schema = Arc::new(file_schema);
-        let table_schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(keys).build();
-        let source: Arc<dyn FileSource> = match (&reader, &self.format) {
-            (Some(reader), _) => reader.file_source(table_schema.clone()),
-            (None, TableFormat::Text(text)) => Arc::new(CsvSource::new(table_schema.clone()).with_csv_options(text.options())),
-            (None, _) => return Err(Error::internal("a format without a reader")),
-        };
-        let bytes = set.files.iter().map(|file| file.object_meta.size).sum::<u64>();
-        let statistics = Statistics {
-            num_rows: rows,
-            total_byte_size: Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)),
-            ..Statistics::new_unknown(table_schema.table_schema())
-        };
-        let groups = FileGroup::new(set.files).split_files(session.config().target_partitions().max(1));
-        let config = FileScanConfigBuilder::new(url, source)
-            .with_file_groups(groups)
-            .with_statistics(statistics)
-            .with_projection_indices(Some(projection.to_vec()))
-            .map_err(Error::from)?
-            .with_limit(limit)
-            .with_file_compression_type(set.compression)
-            .build();
-        let scan = adapted(physical(session, reader, config).await?, session.runtime_env())?;
-        self.shaped(session, scan, projection)
-    }
-
-    /// The table's own columns from what the files have.
-    fn shaped(
-        &self,
-        session: &dyn Session,
-        scan: Arc<dyn ExecutionPlan>,
-        projection: &[usize],
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let read = scan.schema();
-        let wanted = projection.iter().filter_map(|index| self.schema.fields().get(*index));
-        let same = wanted.clone().zip(read.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-        let is_cut =
-            projection.iter().filter_map(|index| self.columns.get(*index)).any(|column| column.hive.max_chars().is_some());
-        // Strings of a text file are not yet the table's strings.
-        if same && !is_cut && !matches!(self.format, TableFormat::Text(_)) {
-            return Ok(scan);
-        }
-        // Read by position: a name in the file may be spelled in another way.
-        let df_schema = DFSchema::try_from(Arc::clone(&read)).map_err(Error::from)?;
-        let expressions = projection.iter().zip(read.fields()).zip(wanted).map(|((index, found), field)| {
-            let column = Expr::Column(datafusion::common::Column::new_unqualified(found.name()));
-            let expr = match (self.columns.get(*index), &self.format) {
-                (Some(typed), TableFormat::Text(text)) => shape::cut(session, text.value(column, typed)?, typed)?,
-                (Some(typed), _) => shape::cut(session, shape::value(column, found.data_type(), typed)?, typed)?,
-                (None, _) => column,
-            };
-            let expr = session.create_physical_expr(expr, &df_schema).map_err(Error::from)?;
-            Ok(ProjectionExpr { expr, alias: field.name().clone() })
-        });
-        let expressions = expressions.collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(ProjectionExec::try_new(expressions, scan).map_err(Error::from)?))
+    fn schema(&self) -> &SchemaRef {
+        self.files.schema()
     }
 
     async fn plan(
@@ -244,66 +94,19 @@ impl HiveTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.check_columns(projection)?;
+        self.files.check_columns(projection)?;
         let (for_partitions, others): (Vec<Expr>, Vec<Expr>) =
-            filters.iter().cloned().partition(|filter| self.is_partition_filter(filter));
+            filters.iter().cloned().partition(|filter| self.files.is_partition_filter(filter));
         let limit = limit.filter(|_| others.is_empty());
-        let partitions = prune::partitions(session, &*self.catalog, &self.table, &self.keys, &for_partitions).await?;
-        let sets = list(session, partitions, self.format.is_text()).await?;
-        let mut scans = Vec::with_capacity(sets.len());
-        for set in sets {
-            scans.push(self.scan_set(session, set, projection, limit).await?);
-        }
-        match scans.len() {
-            0 => {
-                let fields: Fields = projection.iter().filter_map(|index| self.schema.fields().get(*index)).cloned().collect();
-                Ok(Arc::new(EmptyExec::new(Arc::new(Schema::new(fields)))))
-            }
-            1 => Ok(scans.remove(0)),
-            _ => UnionExec::try_new(scans).map_err(Error::from),
-        }
+        let partitions = prune::partitions(session, &*self.catalog, &self.table, &self.files.keys, &for_partitions).await?;
+        let sets = list(session, partitions, self.files.is_text()).await?;
+        self.files.scan(session, sets, projection, limit).await
     }
 }
 
-async fn physical(
-    session: &dyn Session,
-    reader: Option<Arc<dyn FileFormat>>,
-    config: FileScanConfig,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    match reader {
-        Some(reader) => reader.create_physical_plan(session, config).await.map_err(Error::from),
-        None => Ok(datafusion::datasource::source::DataSourceExec::from_data_source(config)),
-    }
-}
-
-#[async_trait]
-impl TableProvider for HiveTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
-        let kind = |filter: &&Expr| match self.is_partition_filter(filter) {
-            true => TableProviderFilterPushDown::Exact,
-            false => TableProviderFilterPushDown::Inexact,
-        };
-        Ok(filters.iter().map(kind).collect())
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        Ok(self.plan(session, projection.unwrap_or(&all), filters, limit).await?)
-    }
+/// Whether strings of Parquet files are read as views.
+pub(super) fn has_views(session: &dyn Session) -> bool {
+    session.config_options().execution.parquet.schema_force_view_types
 }
 
 #[cfg(test)]

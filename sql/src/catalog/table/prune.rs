@@ -126,8 +126,19 @@ fn matching<'a>(
             column.push(typed(key, value)?);
         }
     }
+    Ok((met(session, keys, &columns, count, filters)?, columns))
+}
+
+/// For each of `count` rows whether the values in `columns`, one for each of `keys`, meet all `filters`.
+pub(in crate::catalog) fn met(
+    session: &dyn Session,
+    keys: &[TypedColumn],
+    columns: &[Vec<ScalarValue>],
+    count: usize,
+    filters: &[Expr],
+) -> Result<Vec<bool>> {
     let Some(filter) = conjunction(filters.iter().cloned()).filter(|_| count > 0) else {
-        return Ok((vec![true; count], columns));
+        return Ok(vec![true; count]);
     };
     let schema = Arc::new(Schema::new(keys.iter().map(|key| Arc::clone(&key.field)).collect::<Fields>()));
     let arrays = columns.iter().map(|column| ScalarValue::iter_to_array(column.iter().cloned()).map_err(Error::from));
@@ -139,7 +150,7 @@ fn matching<'a>(
     let expr = session.create_physical_expr(filter, &df_schema).map_err(Error::from)?;
     let met = expr.evaluate(&batch).and_then(|value| value.into_array(count)).map_err(Error::from)?;
     let met: &BooleanArray = as_boolean_array(&met).map_err(Error::from)?;
-    Ok(((0..count).map(|row| met.is_valid(row) && met.value(row)).collect(), columns))
+    Ok((0..count).map(|row| met.is_valid(row) && met.value(row)).collect())
 }
 
 /// The value that a partition's text means in its column's type.

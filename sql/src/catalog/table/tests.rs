@@ -5,6 +5,7 @@ use super::super::model::{Column, Database, EXTERNAL_TABLE, Partition, SerdeInfo
 use super::super::{CatalogError, require_table};
 use super::*;
 use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::{collect, displayable};
 use datafusion::prelude::SessionContext;

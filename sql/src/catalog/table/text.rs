@@ -19,7 +19,7 @@ const HIVE_NULL: &str = "\\N";
 
 /// How a table's text files are read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct TextFormat {
+pub(in crate::catalog) struct TextFormat {
     delimiter: u8,
     has_header: bool,
     serde: Serde,

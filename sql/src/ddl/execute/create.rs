@@ -1,6 +1,7 @@
 //! `CREATE DATABASE` and `CREATE EXTERNAL TABLE`: what they write into the catalog.
 
 use super::{Answer, Run};
+use crate::catalog::delta::is_marked;
 use crate::catalog::location::Location;
 use crate::catalog::model::{Column, EXTERNAL_TABLE, Parameters, SerdeInfo, StorageDescriptor};
 use crate::catalog::names::{check_column, check_name};
@@ -10,6 +11,7 @@ use crate::catalog::{CatalogError, Database, Table};
 use crate::ddl::statement::{NewTable, TableName};
 use arrow::datatypes::DataType;
 use engine::clock::now_ms;
+use engine::storage::DataLocations;
 use engine::{Error, Result};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -54,10 +56,19 @@ impl Run<'_> {
 
     pub(super) async fn create_table(&self, name: &TableName, if_not_exists: bool, new: &NewTable) -> Result<Answer> {
         check_name("table", &name.name)?;
-        let location = new.location.as_deref().ok_or_else(|| {
-            Error::invalid("InvalidRequestException: No location was specified for table. An S3 location must be specified")
-        })?;
-        let location = Location::checked(location, self.context.locations)?;
+        let table = match is_marked(&new.properties) {
+            true => self.delta_table(name, new).await?,
+            false => self.hive_table(name, new)?,
+        };
+        match self.catalog.create_table(&table).await {
+            Err(CatalogError::Exists(_)) if if_not_exists => {}
+            outcome => outcome?,
+        }
+        Ok(Answer::nothing())
+    }
+
+    fn hive_table(&self, name: &TableName, new: &NewTable) -> Result<Table> {
+        let location = location_of(new, self.context.locations)?;
         check_columns(new.columns.iter().chain(&new.partition_keys))?;
         if let Some(key) = new.partition_keys.iter().find(|key| key.hive_type.contains('<')) {
             return Err(Error::invalid(format!("partition column {} cannot have the type {}", key.name, key.hive_type)));
@@ -67,12 +78,16 @@ impl Run<'_> {
         }
         let table = table(self.database(name), name, new, location.to_string());
         check_format(&table)?;
-        match self.catalog.create_table(&table).await {
-            Err(CatalogError::Exists(_)) if if_not_exists => {}
-            outcome => outcome?,
-        }
-        Ok(Answer::nothing())
+        Ok(table)
     }
+}
+
+/// Where the table `new` is.
+pub(super) fn location_of(new: &NewTable, allowed: Option<&DataLocations>) -> Result<Location> {
+    let location = new.location.as_deref().ok_or_else(|| {
+        Error::invalid("InvalidRequestException: No location was specified for table. An S3 location must be specified")
+    })?;
+    Location::checked(location, allowed)
 }
 
 /// Checks names, and that none is there twice.

@@ -1,6 +1,7 @@
 //! `DESCRIBE`, in Hive's columns of 20 characters.
 
 use super::{Answer, Run};
+use crate::catalog::delta::is_delta;
 use crate::catalog::model::{Column, Partition, StorageDescriptor, Table};
 use crate::ddl::statement::{PartitionSpec, TableName};
 use engine::{Error, Result};
@@ -19,21 +20,24 @@ impl Run<'_> {
     ) -> Result<Answer> {
         let table = self.existing(name).await?;
         let partition = match partition {
+            Some(_) if is_delta(&table) => {
+                return Err(Error::invalid("NOT_SUPPORTED: DESCRIBE .. PARTITION of a table of Delta Lake"));
+            }
             Some(spec) => Some(self.partition(&table, spec).await?),
             None => None,
         };
+        let (columns, keys) = self.columns(&table).await?;
         if let Some(wanted) = column {
-            let mut all = table.columns().iter().chain(&table.partition_keys);
-            let found = all.find(|column| column.name == wanted).ok_or_else(|| {
+            let found = columns.iter().find(|column| column.name == wanted).ok_or_else(|| {
                 Error::invalid(format!("COLUMN_NOT_FOUND: Column '{wanted}' does not exist in table {}", table.full_name()))
             })?;
             return Ok(Answer::new(COLUMNS, vec![line(found)]));
         }
-        let mut lines: Vec<String> = table.columns().iter().chain(&table.partition_keys).map(line).collect();
-        if !table.partition_keys.is_empty() {
+        let mut lines: Vec<String> = columns.iter().map(line).collect();
+        if !keys.is_empty() {
             let header = format!("# {:<20}\t{:<20}\t{:<20}", "col_name", "data_type", "comment");
             lines.extend([BLANK.to_string(), format!("# Partition Information{BLANK}"), header, BLANK.to_string()]);
-            lines.extend(table.partition_keys.iter().map(line));
+            lines.extend(keys.iter().map(line));
         }
         if extended {
             details(&mut lines, &table, partition.as_ref());

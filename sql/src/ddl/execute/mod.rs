@@ -2,6 +2,7 @@
 
 mod alter;
 mod create;
+mod delta;
 mod describe;
 mod partitions;
 mod repair;
@@ -11,6 +12,7 @@ mod show_create;
 pub use create::table as external_table;
 
 use super::statement::{DdlStatement, TableName};
+use crate::catalog::delta::{is_delta, read_only};
 use crate::catalog::names::check_name;
 use crate::catalog::view::{ViewColumn, ViewDefinition};
 use crate::catalog::{Catalog, CatalogError, Table, require_table};
@@ -169,8 +171,17 @@ impl Run<'_> {
         Ok(require_table(self.catalog, self.database(name), &name.name).await?)
     }
 
-    /// The table, and not a view.
+    /// The table, which is none of those that are only read.
     async fn table_only(&self, name: &TableName) -> Result<Table> {
+        let table = self.any_table(name).await?;
+        if is_delta(&table) {
+            return Err(read_only(&table, "the statement"));
+        }
+        Ok(table)
+    }
+
+    /// The table, and not a view.
+    async fn any_table(&self, name: &TableName) -> Result<Table> {
         let table = self.existing(name).await?;
         if table.is_view() {
             return Err(Error::invalid(format!(

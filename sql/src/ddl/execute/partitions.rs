@@ -3,8 +3,9 @@
 use super::alter::no_partition;
 use super::{Answer, Run};
 use crate::catalog::CatalogError;
+use crate::catalog::delta::is_delta;
 use crate::catalog::location::{Location, escape_value};
-use crate::catalog::model::{Partition, StorageDescriptor, Table};
+use crate::catalog::model::{Column, Partition, StorageDescriptor, Table};
 use crate::catalog::partition_filter::PartitionFilter;
 use crate::catalog::projection;
 use crate::catalog::types::HiveType;
@@ -31,18 +32,20 @@ impl Run<'_> {
             if seen.insert(values.clone()) {
                 partitions.push(Partition::of(&table, values, &location.to_string()));
             } else if !if_not_exists {
-                return Err(CatalogError::Exists(format!("Partition {}", shown(&table, &values))).into());
+                return Err(CatalogError::Exists(format!("Partition {}", shown(&table.partition_keys, &values))).into());
             }
         }
         if !if_not_exists {
             let wanted: Vec<Vec<String>> = seen.into_iter().collect();
             if let Some(known) = self.catalog.partitions_by_values(&table, &wanted).await?.first() {
-                return Err(CatalogError::Exists(format!("Partition {}", shown(&table, &known.values))).into());
+                return Err(CatalogError::Exists(format!("Partition {}", shown(&table.partition_keys, &known.values))).into());
             }
         }
         let there = self.catalog.add_partitions(&table, &partitions).await?;
         match there.first() {
-            Some(known) if !if_not_exists => Err(CatalogError::Exists(format!("Partition {}", shown(&table, known))).into()),
+            Some(known) if !if_not_exists => {
+                Err(CatalogError::Exists(format!("Partition {}", shown(&table.partition_keys, known))).into())
+            }
             _ => Ok(Answer::nothing()),
         }
     }
@@ -85,7 +88,7 @@ impl Run<'_> {
             return Ok(Answer::nothing());
         }
         if !self.catalog.partitions_by_values(&table, std::slice::from_ref(&to)).await?.is_empty() {
-            return Err(CatalogError::Exists(format!("Partition {}", shown(&table, &to))).into());
+            return Err(CatalogError::Exists(format!("Partition {}", shown(&table.partition_keys, &to))).into());
         }
         self.catalog.update_partition(&table, &old, &Partition { values: to, ..known }).await?;
         Ok(Answer::nothing())
@@ -105,11 +108,14 @@ impl Run<'_> {
     pub(super) async fn partition(&self, table: &Table, spec: &PartitionSpec) -> Result<Partition> {
         let values = values(table, spec)?;
         let found = self.catalog.partitions_by_values(table, std::slice::from_ref(&values)).await?;
-        found.into_iter().next().ok_or_else(|| no_partition(table, &shown(table, &values)))
+        found.into_iter().next().ok_or_else(|| no_partition(table, &shown(&table.partition_keys, &values)))
     }
 
     pub(super) async fn show_partitions(&self, name: &TableName) -> Result<Answer> {
-        let table = self.table_only(name).await?;
+        let table = self.any_table(name).await?;
+        if is_delta(&table) {
+            return self.show_delta_partitions(&table).await;
+        }
         if table.partition_keys.is_empty() {
             let text = format!("FAILED: SemanticException Table {} is not a partitioned table", table.full_name());
             return Err(Error::invalid(text));
@@ -119,22 +125,21 @@ impl Run<'_> {
             return Err(Error::invalid(text));
         }
         let known = self.catalog.partitions(&table, &PartitionFilter::default()).await?;
-        let lines = known.iter().map(|partition| shown(&table, &partition.values)).collect();
+        let lines = known.iter().map(|partition| shown(&table.partition_keys, &partition.values)).collect();
         Ok(Answer::new(&["partition"], lines))
     }
 }
 
 /// `a=1/b=2`, escaped as in folder names.
-pub(super) fn shown(table: &Table, values: &[String]) -> String {
-    let pairs = table.partition_keys.iter().zip(values);
+pub(super) fn shown(keys: &[Column], values: &[String]) -> String {
+    let pairs = keys.iter().zip(values);
     pairs.map(|(key, value)| format!("{}={}", key.name, escape_value(value))).collect::<Vec<_>>().join("/")
 }
 
 fn default_location(table: &Table, values: &[String]) -> Result<Location> {
     let base = table.location().ok_or_else(|| Error::invalid(format!("table {} has no location", table.full_name())))?;
-    let folder = |location: Location, (key, value): (&crate::catalog::Column, &String)| {
-        location.join(&format!("{}={}", key.name, escape_value(value)))
-    };
+    let folder =
+        |location: Location, (key, value): (&Column, &String)| location.join(&format!("{}={}", key.name, escape_value(value)));
     Ok(table.partition_keys.iter().zip(values).fold(Location::parse(base)?, folder))
 }
 
@@ -143,7 +148,7 @@ fn values(table: &Table, spec: &PartitionSpec) -> Result<Vec<String>> {
     for (key, value) in spec {
         check_value(table, key, value)?;
     }
-    let value = |key: &crate::catalog::Column| {
+    let value = |key: &Column| {
         let mut found = spec.iter().filter(|(name, _)| *name == key.name);
         match (found.next(), found.next()) {
             (Some((_, value)), None) => Ok(value.clone()),

@@ -41,7 +41,7 @@ impl Run<'_> {
         }
         self.catalog.add_partitions(&table, &new).await?;
         let names: Vec<String> =
-            new.iter().map(|partition| format!("{}:{}", table.name, shown(&table, &partition.values))).collect();
+            new.iter().map(|partition| format!("{}:{}", table.name, shown(&table.partition_keys, &partition.values))).collect();
         let mut lines = vec![format!("Partitions not in metastore:\t{}", names.join("\t"))];
         lines.extend(names.iter().map(|name| format!("Repair: Added partition to metastore {name}")));
         Ok(Answer::new(&["result"], lines))

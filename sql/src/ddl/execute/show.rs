@@ -36,8 +36,8 @@ impl Run<'_> {
 
     pub(super) async fn show_columns(&self, name: &TableName) -> Result<Answer> {
         let table = self.existing(name).await?;
-        let columns = table.columns().iter().chain(&table.partition_keys);
-        Ok(Answer::new(&["field"], columns.map(|column| format!("{:<20}", column.name)).collect()))
+        let (columns, _) = self.columns(&table).await?;
+        Ok(Answer::new(&["field"], columns.iter().map(|column| format!("{:<20}", column.name)).collect()))
     }
 
     pub(super) async fn show_properties(&self, name: &TableName, key: Option<&str>) -> Result<Answer> {

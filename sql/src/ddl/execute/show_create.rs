@@ -1,6 +1,7 @@
 //! `SHOW CREATE TABLE` and `SHOW CREATE VIEW`: text that makes the same again.
 
 use super::{Answer, Run};
+use crate::catalog::delta::is_delta;
 use crate::catalog::model::{Column, Parameters, Table};
 use crate::catalog::view::ViewDefinition;
 use crate::ddl::statement::TableName;
@@ -63,12 +64,15 @@ fn properties(lines: &mut Vec<String>, parameters: &[(&String, &String)], end: &
 fn text(table: &Table) -> Vec<String> {
     let empty = Parameters::new();
     let storage = table.storage_descriptor.clone().unwrap_or_default();
-    let mut lines = vec![format!("CREATE EXTERNAL TABLE `{}`(", table.name)];
-    columns(&mut lines, &storage.columns);
+    let is_delta = is_delta(table);
+    let mut lines = vec![format!("CREATE EXTERNAL TABLE `{}`{}", table.name, if is_delta { "" } else { "(" })];
+    if !is_delta {
+        columns(&mut lines, &storage.columns);
+    }
     if let Some(comment) = table.parameters.get("comment") {
         lines.push(format!("COMMENT {}", quoted(comment)));
     }
-    if !table.partition_keys.is_empty() {
+    if !table.partition_keys.is_empty() && !is_delta {
         lines.push("PARTITIONED BY ( ".into());
         columns(&mut lines, &table.partition_keys);
     }
@@ -83,7 +87,7 @@ fn text(table: &Table) -> Vec<String> {
         }
         lines.push(format!("INTO {} BUCKETS", storage.number_of_buckets.unwrap_or(1)));
     }
-    if let Some(serde) = &storage.serde_info {
+    if let Some(serde) = storage.serde_info.as_ref().filter(|_| !is_delta) {
         if let Some(library) = &serde.serialization_library {
             lines.extend(["ROW FORMAT SERDE ".to_string(), format!("  {} ", quoted(library))]);
         }
@@ -97,7 +101,7 @@ fn text(table: &Table) -> Vec<String> {
             properties(&mut lines, &own, ") ");
         }
     }
-    if let (Some(input), Some(output)) = (&storage.input_format, &storage.output_format) {
+    if let (Some(input), Some(output), false) = (&storage.input_format, &storage.output_format, is_delta) {
         lines.extend([
             "STORED AS INPUTFORMAT ".to_string(),
             format!("  {} ", quoted(input)),

@@ -1,6 +1,7 @@
 //! `CREATE` and `DROP` of databases, tables and views.
 
 use super::Parser;
+use crate::catalog::delta::is_marked;
 use crate::catalog::model::{Parameters, SortColumn};
 use crate::ddl::lexer::Token;
 use crate::ddl::statement::{DdlStatement, NewTable};
@@ -82,8 +83,15 @@ impl Parser<'_> {
         if self.eat("like") {
             return Err(self.at_place("NOT_SUPPORTED: CREATE TABLE LIKE: write the columns, or use SHOW CREATE TABLE"));
         }
-        table.columns = self.list(Self::column)?;
+        let columns = self.at;
+        if *self.peek() == Token::Sign("(") {
+            table.columns = self.list(Self::column)?;
+        }
         while self.table_clause(&mut table)? {}
+        if table.columns.is_empty() && !is_marked(&table.properties) {
+            self.at = columns;
+            self.list(Self::column)?;
+        }
         if self.eat("as") {
             self.at -= 1;
             return Err(self.at_place(

@@ -141,7 +141,8 @@ fn take(target: &mut Expr) -> Expr {
 
 /// The query of `sql`, a text of this crate.
 fn template(sql: &str) -> Result<Box<Query>> {
-    let parsed = Parser::new(&crate::dialect::AthenaDialect).try_with_sql(sql).and_then(|mut parser| parser.parse_query());
+    let parsed =
+        Parser::new(&crate::dialect::AthenaDialect::default()).try_with_sql(sql).and_then(|mut parser| parser.parse_query());
     parsed.map_err(|error| Error::internal(format!("a query that this program wrote cannot be read: {error}")))
 }
 

@@ -5,7 +5,7 @@ use super::{Rewriter, joins, nested, not_supported, number, place, take, templat
 use crate::message;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Distinct, Expr, GroupByExpr, Ident, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem,
-    SetExpr, TableAlias, TableFactor, TableSampleKind, VisitMut, VisitorMut, WildcardAdditionalOptions, WindowType,
+    SetExpr, TableAlias, TableFactor, TableSampleKind, TableVersion, VisitMut, VisitorMut, WildcardAdditionalOptions, WindowType,
 };
 use engine::{Error, Result};
 use std::ops::ControlFlow;
@@ -183,7 +183,7 @@ pub(super) fn rewrite_table(factor: &mut TableFactor) -> Result<()> {
     match factor {
         TableFactor::Table { args, with_hints, version, with_ordinality, partitions, json_path, index_hints, .. } => {
             let is_plain = with_hints.is_empty()
-                && version.is_none()
+                && matches!(version, None | Some(TableVersion::TimestampAsOf(_) | TableVersion::ForSystemTimeAsOf(_)))
                 && !*with_ordinality
                 && partitions.is_empty()
                 && json_path.is_none()

@@ -1,0 +1,260 @@
+//! The scan of files whose columns, and partition values, are known: what tables of every kind come down to.
+
+use super::format::TableFormat;
+use super::listing::FileSet;
+use super::{names, shape};
+use crate::catalog::model::Table;
+use crate::catalog::types::HiveType;
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, Statistics};
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::json::JsonFormat;
+use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
+use datafusion::datasource::physical_plan::{CsvSource, FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::projection::ProjectionExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::union::UnionExec;
+use engine::columns::adapted;
+use engine::{Error, Result};
+use std::sync::Arc;
+
+/// A column as the catalog says and as plans have it.
+#[derive(Clone, Debug)]
+pub(in crate::catalog) struct TypedColumn {
+    /// Its name in the files, in lower case.
+    pub(in crate::catalog) name: String,
+    pub(in crate::catalog) hive: HiveType,
+    /// Its name and type in plans.
+    pub(in crate::catalog) field: Arc<Field>,
+}
+
+impl TypedColumn {
+    /// The column `name`, which files call `physical`; strings as views where `views` says so.
+    pub(in crate::catalog) fn new(name: &str, physical: &str, hive: HiveType, views: bool) -> Self {
+        let arrow = match hive.arrow() {
+            DataType::Utf8 if views => DataType::Utf8View,
+            DataType::Binary if views => DataType::BinaryView,
+            other => other,
+        };
+        Self { name: physical.to_lowercase(), field: Arc::new(Field::new(name.to_lowercase(), arrow, true)), hive }
+    }
+}
+
+/// Columns of files, and of partitions behind them.
+#[derive(Debug)]
+pub(in crate::catalog) struct FileTable {
+    /// What messages call it.
+    table: Table,
+    format: TableFormat,
+    columns: Vec<TypedColumn>,
+    pub(in crate::catalog) keys: Vec<TypedColumn>,
+    schema: SchemaRef,
+}
+
+impl FileTable {
+    pub(in crate::catalog) fn new(
+        table: &Table,
+        format: TableFormat,
+        columns: Vec<TypedColumn>,
+        keys: Vec<TypedColumn>,
+    ) -> Result<Self> {
+        let place = |error: Error| error.context(format!("table {}", table.full_name()));
+        let mut names = std::collections::HashSet::new();
+        if let Some(twice) = columns.iter().chain(&keys).find(|column| !names.insert(column.field.name().as_str())) {
+            return Err(place(Error::invalid(format!("HIVE_INVALID_METADATA: duplicate column {}", twice.field.name()))));
+        }
+        if let Some(key) = keys.iter().find(|key| !key.hive.is_plain() || key.hive.has_char()) {
+            return Err(place(Error::invalid(format!("a partition column of type {} is not supported", key.hive))));
+        }
+        let schema =
+            Arc::new(Schema::new(columns.iter().chain(&keys).map(|column| Arc::clone(&column.field)).collect::<Fields>()));
+        Ok(Self { table: table.clone(), format, columns, keys, schema })
+    }
+
+    pub(in crate::catalog) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub(super) fn is_text(&self) -> bool {
+        self.format.is_text()
+    }
+
+    /// Whether `filter` names nothing but partition columns.
+    pub(in crate::catalog) fn is_partition_filter(&self, filter: &Expr) -> bool {
+        let names: Vec<&str> = self.keys.iter().map(|key| key.field.name().as_str()).collect();
+        // Subqueries are planned with the rest of the query.
+        !names.is_empty() && !has_query(filter) && expr_applicable_for_cols(&names, filter)
+    }
+
+    /// What a query asks for that cannot be given right.
+    pub(in crate::catalog) fn check_columns(&self, projection: &[usize]) -> Result<()> {
+        for column in projection.iter().filter_map(|index| self.columns.get(*index)) {
+            if column.hive.has_char() {
+                let text = format!(
+                    "NOT_SUPPORTED: column {} of table {} is {}: the padding of char is not supported; declare it as varchar or string",
+                    column.name,
+                    self.table.full_name(),
+                    column.hive
+                );
+                return Err(Error::invalid(text));
+            }
+            if column.hive.has_inner_varchar() {
+                let text = format!(
+                    "NOT_SUPPORTED: column {} of table {} is {}: varchar(n) inside of other types is not cut to its length here; declare it as string",
+                    column.name,
+                    self.table.full_name(),
+                    column.hive
+                );
+                return Err(Error::invalid(text));
+            }
+            self.format.check_column(&column.name, &column.hive)?;
+        }
+        Ok(())
+    }
+
+    /// The scan of files that are in one store and alike compressed.
+    async fn scan_set(
+        &self,
+        session: &dyn Session,
+        set: FileSet,
+        projection: &[usize],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let url = ObjectStoreUrl::parse(&set.store).map_err(Error::from)?;
+        let store = session.runtime_env().object_store(&url).map_err(Error::from)?;
+        let metas: Vec<_> = set.files.iter().map(|file| file.object_meta.clone()).collect();
+        let keys: Vec<Arc<Field>> = self.keys.iter().map(|key| Arc::clone(&key.field)).collect();
+        let mut rows = Precision::Absent;
+        let (file_schema, reader): (Schema, Option<Arc<dyn FileFormat>>) = match &self.format {
+            TableFormat::Parquet => {
+                let declared = |column: &TypedColumn| Field::new(&column.name, column.field.data_type().clone(), true);
+                let declared = Schema::new(self.columns.iter().map(declared).collect::<Vec<_>>());
+                let columns = names::table_columns(&self.table, &self.columns);
+                rows = names::rows_of_parquet(session, &store, &metas, &declared, projection, &columns).await?;
+                (declared, Some(Arc::new(names::parquet_format(&columns)?)))
+            }
+            TableFormat::Json => {
+                let format = JsonFormat::default().with_file_compression_type(set.compression);
+                let schema = names::of_json(session, &store, &metas, &self.columns, &format, &self.table).await?;
+                (schema, Some(Arc::new(format)))
+            }
+            TableFormat::Text(_) => {
+                let text = |column: &TypedColumn| Field::new(&column.name, DataType::Utf8, true);
+                (Schema::new(self.columns.iter().map(text).collect::<Vec<_>>()), None)
+            }
+        };
+        let file_schema = Arc::new(file_schema);
+        let table_schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(keys).build();
+        let source: Arc<dyn FileSource> = match (&reader, &self.format) {
+            (Some(reader), _) => reader.file_source(table_schema.clone()),
+            (None, TableFormat::Text(text)) => Arc::new(CsvSource::new(table_schema.clone()).with_csv_options(text.options())),
+            (None, _) => return Err(Error::internal("a format without a reader")),
+        };
+        let bytes = set.files.iter().map(|file| file.object_meta.size).sum::<u64>();
+        let statistics = Statistics {
+            num_rows: rows,
+            total_byte_size: Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)),
+            ..Statistics::new_unknown(table_schema.table_schema())
+        };
+        let groups = FileGroup::new(set.files).split_files(session.config().target_partitions().max(1));
+        let config = FileScanConfigBuilder::new(url, source)
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(Some(projection.to_vec()))
+            .map_err(Error::from)?
+            .with_limit(limit)
+            .with_file_compression_type(set.compression)
+            .build();
+        let scan = adapted(physical(session, reader, config).await?, session.runtime_env())?;
+        self.shaped(session, scan, projection)
+    }
+
+    /// The table's own columns from what the files have.
+    fn shaped(
+        &self,
+        session: &dyn Session,
+        scan: Arc<dyn ExecutionPlan>,
+        projection: &[usize],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let read = scan.schema();
+        let wanted = projection.iter().filter_map(|index| self.schema.fields().get(*index));
+        let same = wanted.clone().zip(read.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+        let is_cut =
+            projection.iter().filter_map(|index| self.columns.get(*index)).any(|column| column.hive.max_chars().is_some());
+        // Strings of a text file are not yet the table's strings.
+        if same && !is_cut && !matches!(self.format, TableFormat::Text(_)) {
+            return Ok(scan);
+        }
+        // Read by position: a name in the file may be spelled in another way.
+        let df_schema = DFSchema::try_from(Arc::clone(&read)).map_err(Error::from)?;
+        let expressions = projection.iter().zip(read.fields()).zip(wanted).map(|((index, found), field)| {
+            let column = Expr::Column(datafusion::common::Column::new_unqualified(found.name()));
+            let expr = match (self.columns.get(*index), &self.format) {
+                (Some(typed), TableFormat::Text(text)) => shape::cut(session, text.value(column, typed)?, typed)?,
+                (Some(typed), _) => shape::cut(session, shape::value(column, found.data_type(), typed)?, typed)?,
+                (None, _) => column,
+            };
+            let expr = session.create_physical_expr(expr, &df_schema).map_err(Error::from)?;
+            Ok(ProjectionExpr { expr, alias: field.name().clone() })
+        });
+        let expressions = expressions.collect::<Result<Vec<_>>>()?;
+        Ok(Arc::new(ProjectionExec::try_new(expressions, scan).map_err(Error::from)?))
+    }
+
+    /// The scan of `sets`, whose files have values for all partition columns.
+    pub(in crate::catalog) async fn scan(
+        &self,
+        session: &dyn Session,
+        sets: Vec<FileSet>,
+        projection: &[usize],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut scans = Vec::with_capacity(sets.len());
+        for set in sets {
+            scans.push(self.scan_set(session, set, projection, limit).await?);
+        }
+        match scans.len() {
+            0 => {
+                let fields: Fields = projection.iter().filter_map(|index| self.schema.fields().get(*index)).cloned().collect();
+                Ok(Arc::new(EmptyExec::new(Arc::new(Schema::new(fields)))))
+            }
+            1 => Ok(scans.remove(0)),
+            _ => UnionExec::try_new(scans).map_err(Error::from),
+        }
+    }
+}
+
+/// Whether `filter` holds a query, or a value of one around it.
+pub(in crate::catalog) fn has_query(filter: &Expr) -> bool {
+    let found = filter.exists(|part| {
+        Ok(matches!(
+            part,
+            Expr::ScalarSubquery(_)
+                | Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::SetComparison(_)
+                | Expr::OuterReferenceColumn(..)
+                | Expr::ScalarVariable(..)
+        ))
+    });
+    found.unwrap_or(true)
+}
+
+async fn physical(
+    session: &dyn Session,
+    reader: Option<Arc<dyn FileFormat>>,
+    config: FileScanConfig,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    match reader {
+        Some(reader) => reader.create_physical_plan(session, config).await.map_err(Error::from),
+        None => Ok(datafusion::datasource::source::DataSourceExec::from_data_source(config)),
+    }
+}
