@@ -3,6 +3,7 @@
 //! The property of the fuzz target `fuzz/fuzz_targets/sql_text.rs` and of the tests with changed statements.
 
 use crate::bind::{Resolved, Scope, TableResolver, bind};
+use crate::catalog::AsOf;
 use crate::ddl;
 use crate::parameters::Parameter;
 use crate::statement::{Limits, REWRITTEN_DEPTH, Statement, StatementKind, parse, parse_prepared};
@@ -118,7 +119,7 @@ struct AnyTable;
 
 #[async_trait]
 impl TableResolver for AnyTable {
-    async fn resolve(&self, _: &dyn Session, _: &str, _: &str) -> Result<Option<Resolved>> {
+    async fn resolve(&self, _: &dyn Session, _: &str, _: &str, _: Option<AsOf>) -> Result<Option<Resolved>> {
         let list = |of| DataType::List(Arc::new(Field::new_list_field(of, true)));
         let row = Fields::from(vec![Field::new("x", DataType::Int32, true), Field::new("y", DataType::Utf8, true)]);
         let columns = [
