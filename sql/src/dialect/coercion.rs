@@ -222,6 +222,10 @@ fn cased(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(Transformed::new_transformed(Expr::Case(Case::new(operand, pairs, otherwise)), changed || also))
 }
 
+fn is_text(of: &DataType) -> bool {
+    matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
 /// Whether values of several time zones may meet: in a comparison they may, in one column not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Zones {
@@ -235,7 +239,6 @@ fn common(types: &[DataType], zones: Zones) -> Result<Option<DataType>> {
     if moments().next().is_some() && types.iter().any(DataType::is_numeric) {
         return Err(DataFusionError::Plan("TYPE_MISMATCH: a date or timestamp and a number have no common type".into()));
     }
-    let is_text = |of: &DataType| matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     if zones == Zones::One
         && let Some(number) = types.iter().find(|of| of.is_numeric())
         && types.iter().any(is_text)
@@ -330,7 +333,10 @@ fn check_values(node: &LogicalPlan) -> Result<()> {
     let LogicalPlan::Values(values) = node else { return Ok(()) };
     for (index, field) in values.schema.fields().iter().enumerate() {
         let sources = values.values.iter().filter_map(|row| match row.get(index)? {
-            Expr::Cast(Cast { expr, .. }) => expr.get_type(&DFSchema::empty()).ok(),
+            // Text is cast to and from by users, too.
+            Expr::Cast(Cast { expr, .. }) => {
+                expr.get_type(&DFSchema::empty()).ok().filter(|of| !is_text(of) && !is_text(field.data_type()))
+            }
             other => other.get_type(&DFSchema::empty()).ok(),
         });
         let types: Vec<DataType> = sources.collect();
