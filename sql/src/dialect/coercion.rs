@@ -222,10 +222,6 @@ fn cased(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(Transformed::new_transformed(Expr::Case(Case::new(operand, pairs, otherwise)), changed || also))
 }
 
-fn is_text(of: &DataType) -> bool {
-    matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-}
-
 /// Whether values of several time zones may meet: in a comparison they may, in one column not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Zones {
@@ -238,12 +234,6 @@ fn common(types: &[DataType], zones: Zones) -> Result<Option<DataType>> {
     let moments = || types.iter().filter(|of| matches!(of, DataType::Timestamp(..) | DataType::Date32));
     if moments().next().is_some() && types.iter().any(DataType::is_numeric) {
         return Err(DataFusionError::Plan("TYPE_MISMATCH: a date or timestamp and a number have no common type".into()));
-    }
-    if zones == Zones::One
-        && let Some(number) = types.iter().find(|of| of.is_numeric())
-        && types.iter().any(is_text)
-    {
-        return Err(DataFusionError::Plan(format!("TYPE_MISMATCH: varchar and {number} have no common type in one column")));
     }
     let zone = |of: &DataType| match of {
         DataType::Timestamp(_, Some(zone)) => Some(Arc::clone(zone)),
@@ -270,11 +260,25 @@ fn common(types: &[DataType], zones: Zones) -> Result<Option<DataType>> {
     Ok(if has_decimal && zones == Zones::One { operators::common_decimal(types) } else { None })
 }
 
+/// Refuses numbers and texts in one column.
+fn check_mix(types: &[DataType]) -> Result<()> {
+    let is_text = |of: &DataType| matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    match types.iter().find(|of| of.is_numeric()) {
+        Some(number) if types.iter().any(is_text) => {
+            Err(DataFusionError::Plan(format!("TYPE_MISMATCH: varchar and {number} have no common type in one column")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `expressions` as what they have in common, and whether any is changed.
 fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(Vec<Expr>, bool)> {
     // Parts of lambdas and outer columns may have no type here.
     let types: Result<Vec<DataType>> = expressions.iter().map(|expression| expression.get_type(schema)).collect();
     let Ok(types) = types else { return Ok((expressions, false)) };
+    if zones == Zones::One {
+        check_mix(&types)?;
+    }
     let has_zone = types.iter().any(|of| matches!(of, DataType::Timestamp(_, Some(_))));
     let common = common(&types, zones)?;
     if has_zone && types.iter().any(|of| matches!(of, DataType::Timestamp(_, None) | DataType::Date32)) {
@@ -306,6 +310,7 @@ fn unified_union(union: Union) -> Result<LogicalPlan> {
     for index in 0..columns {
         let of = |input: &Arc<LogicalPlan>| input.schema().fields().get(index).map(|field| field.data_type().clone());
         let types: Vec<DataType> = union.inputs.iter().filter_map(of).collect();
+        check_mix(&types)?;
         wanted.push(common(&types, Zones::One)?);
     }
     if wanted.iter().all(Option::is_none) {
@@ -333,10 +338,7 @@ fn check_values(node: &LogicalPlan) -> Result<()> {
     let LogicalPlan::Values(values) = node else { return Ok(()) };
     for (index, field) in values.schema.fields().iter().enumerate() {
         let sources = values.values.iter().filter_map(|row| match row.get(index)? {
-            // Text is cast to and from by users, too.
-            Expr::Cast(Cast { expr, .. }) => {
-                expr.get_type(&DFSchema::empty()).ok().filter(|of| !is_text(of) && !is_text(field.data_type()))
-            }
+            Expr::Cast(Cast { expr, .. }) => expr.get_type(&DFSchema::empty()).ok(),
             other => other.get_type(&DFSchema::empty()).ok(),
         });
         let types: Vec<DataType> = sources.collect();

@@ -22,6 +22,11 @@ impl Rewriter {
                     let name = ident.value.to_lowercase();
                     replace(expression, moment(&name, 3))
                 }
+                // The parser takes these for columns where no query follows.
+                word @ ("select" | "with" | "values" | "table") => {
+                    let why = format!("mismatched input '{word}', expecting: an expression");
+                    Err(wrong(expression, &why))
+                }
                 _ => Ok(()),
             },
             Expr::Function(_) => self.rewrite_function(expression),
