@@ -302,7 +302,7 @@ fn what_fails_in_athena_fails_here() {
         ("SELECT arr[-1] FROM t", "negative: -1"),
         ("SELECT MAP(ARRAY['a'], ARRAY[1])['z']", "Key not present in map: z"),
         ("SELECT CAST('yes' AS BOOLEAN)", "Cannot cast 'yes' to BOOLEAN"),
-        ("SELECT CAST('2.5' AS INTEGER)", "Cannot cast string '2.5'"),
+        ("SELECT CAST('2.5' AS INTEGER)", "Cannot cast '2.5' to INT"),
     ] {
         assert!(error(sql).contains(part), "{sql}: {}", error(sql));
     }

@@ -155,7 +155,7 @@ fn syntax_errors_have_a_position() {
         ("USE", "line 1:4: "),
         ("SELECT * FROM (VALUES) AS v(x)", "line 1:16: "),
         ("SELECT f(SELECT )", "line 1:10: "),
-        ("SELECT t.\n1000 FROM t", "line 1:8: "),
+        ("SELECT t.\n1000 FROM t", "line 2:1: "),
         ("SELECT 1 FROM t 'name'", "mismatched input 'name', expecting: a name"),
     ] {
         assert!(error(sql).starts_with(start), "{sql}: {}", error(sql));
