@@ -99,7 +99,10 @@ fn on_s3_a_failed_or_cancelled_upload_leaves_no_object_and_no_open_upload() {
                 let settings = Settings { write_locations: vec!["s3://lake/".into()], ..s3_settings(&server, workers) };
                 let cluster = Cluster::new(settings, Path::new("/nonexistent"));
                 let format = WriteFormat::Json(Compression::None);
-                let spec = WriteSpec { format, ..WriteSpec::parquet("s3://lake/t/", vec!["x".into(), "y".into()]) };
+                // No file is complete before the end, however late a busy machine cancels.
+                let target_file_bytes = 1 << 40;
+                let spec =
+                    WriteSpec { format, target_file_bytes, ..WriteSpec::parquet("s3://lake/t/", vec!["x".into(), "y".into()]) };
                 let control = QueryControl::new();
                 let cancel = control.cancel.clone();
                 let begun = async {
