@@ -36,17 +36,17 @@ fn balance_body(body: &mut Box<SetExpr>) {
     loop {
         match *rest {
             SetExpr::SetOperation { op: SetOperator::Union, set_quantifier: found, left, right } if found == set_quantifier => {
-                branches.push(right);
+                branches.push(*right);
                 rest = left;
             }
             other => {
-                branches.push(Box::new(other));
+                branches.push(other);
                 break;
             }
         }
     }
     branches.reverse();
-    *body = tree(branches, set_quantifier);
+    **body = tree(branches, set_quantifier);
 }
 
 fn left_of(node: &SetExpr, quantifier: SetQuantifier) -> Option<&SetExpr> {
@@ -57,21 +57,29 @@ fn left_of(node: &SetExpr, quantifier: SetQuantifier) -> Option<&SetExpr> {
 }
 
 fn take(body: &mut Box<SetExpr>) -> Box<SetExpr> {
-    std::mem::replace(body, Box::new(SetExpr::Table(Box::new(Table { table_name: None, schema_name: None }))))
+    std::mem::replace(body, Box::new(nothing()))
+}
+
+/// What stands where a branch was taken from.
+fn nothing() -> SetExpr {
+    SetExpr::Table(Box::new(Table { table_name: None, schema_name: None }))
 }
 
 /// As deep as the logarithm of the number of branches.
-fn tree(mut branches: Vec<Box<SetExpr>>, set_quantifier: SetQuantifier) -> Box<SetExpr> {
+fn tree(mut branches: Vec<SetExpr>, set_quantifier: SetQuantifier) -> SetExpr {
     while branches.len() > 1 {
         let mut pairs = Vec::with_capacity(branches.len().div_ceil(2));
         let mut single = branches.into_iter();
         while let Some(left) = single.next() {
             pairs.push(match single.next() {
-                Some(right) => Box::new(SetExpr::SetOperation { op: SetOperator::Union, set_quantifier, left, right }),
+                Some(right) => {
+                    let (left, right) = (Box::new(left), Box::new(right));
+                    SetExpr::SetOperation { op: SetOperator::Union, set_quantifier, left, right }
+                }
                 None => left,
             });
         }
         branches = pairs;
     }
-    branches.pop().unwrap_or_else(|| Box::new(SetExpr::Table(Box::new(Table { table_name: None, schema_name: None }))))
+    branches.pop().unwrap_or_else(nothing)
 }

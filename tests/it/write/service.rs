@@ -58,7 +58,8 @@ fn a_record_names_the_list_of_the_files_that_were_written() {
             seen.append(&mut lines);
         }
         let mut keys: Vec<String> = functions.s3.keys(NEW, "").into_iter().map(|key| format!("s3://{NEW}/{key}")).collect();
-        (keys.sort(), seen.sort());
+        keys.sort();
+        seen.sort();
         assert_eq!(seen, keys, "the lists name all files, and there are no others");
         for sql in ["select count(*) from t", "insert into t select id, k, c from fact where id < 0", "drop table t"] {
             let ended = record(&functions, sql).await;

@@ -17,18 +17,7 @@ impl Rewriter {
     /// Rewrites one expression whose parts have been rewritten.
     pub(super) fn rewrite_expression(&mut self, expression: &mut Expr) -> Result<()> {
         match expression {
-            Expr::Identifier(ident) if ident.quote_style.is_none() => match ident.value.to_lowercase().as_str() {
-                "localtimestamp" | "localtime" => {
-                    let name = ident.value.to_lowercase();
-                    replace(expression, moment(&name, 3))
-                }
-                // The parser takes these for columns where no query follows.
-                word @ ("select" | "with" | "values" | "table") => {
-                    let why = format!("mismatched input '{word}', expecting: an expression");
-                    Err(wrong(expression, &why))
-                }
-                _ => Ok(()),
-            },
+            Expr::Identifier(ident) if ident.quote_style.is_none() => rewrite_word(expression),
             Expr::Function(_) => self.rewrite_function(expression),
             Expr::Cast { .. } => rewrite_cast(expression),
             // The planner looks for no outer columns and no parameters of lambdas in a literal.
@@ -282,6 +271,21 @@ fn rewrite_listagg(expression: &mut Expr) -> Result<()> {
     list.clauses.push(FunctionArgumentClause::OrderBy(std::mem::take(&mut function.within_group)));
     function.name = ObjectName::from(vec![Ident::new("string_agg")]);
     Ok(())
+}
+
+/// A name without quotes that is none.
+fn rewrite_word(expression: &mut Expr) -> Result<()> {
+    let Expr::Identifier(ident) = &*expression else { return Ok(()) };
+    let name = ident.value.to_lowercase();
+    match name.as_str() {
+        "localtimestamp" | "localtime" => replace(expression, moment(&name, 3)),
+        // The parser takes these for columns where no query follows.
+        "select" | "with" | "values" | "table" => {
+            let why = format!("mismatched input '{name}', expecting: an expression");
+            Err(wrong(expression, &why))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn rewrite_extract(expression: &mut Expr) -> Result<()> {
