@@ -2,7 +2,8 @@
 
 use super::millis::{MILLIS, TO_MILLIS};
 use super::reader::{BYTES_NOTE, FILE_NOTE};
-use super::{TableColumns, fits, is_bytes, is_text};
+use super::{TableColumns, fits, is_bytes};
+use crate::functions::define::is_text;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;

@@ -1,6 +1,7 @@
 //! Whether a file's type can be read as the declared one.
 
-use super::{is_bytes, is_text};
+use super::is_bytes;
+use crate::functions::define::is_text;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
 /// Whether values of a file's type can be read as `declared` without a change of what they mean.

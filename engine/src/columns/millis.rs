@@ -47,17 +47,20 @@ impl ScalarUDFImpl for ToMillis {
     }
 }
 
+/// The millisecond nearest to `value`, of which a millisecond has `per_milli`.
+pub fn nearest_milli(value: i64, per_milli: i64) -> i64 {
+    value.div_euclid(per_milli) + i64::from(value.rem_euclid(per_milli) * 2 >= per_milli)
+}
+
 fn to_millis(finer: &ArrayRef) -> Result<ArrayRef> {
-    let nearest =
-        |value: i64, per_milli: i64| value.div_euclid(per_milli) + i64::from(value.rem_euclid(per_milli) * 2 >= per_milli);
     Ok(match finer.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, None) => {
             let times = finer.as_primitive::<TimestampMicrosecondType>();
-            Arc::new(times.unary::<_, TimestampMillisecondType>(|value| nearest(value, 1_000)))
+            Arc::new(times.unary::<_, TimestampMillisecondType>(|value| nearest_milli(value, 1_000)))
         }
         DataType::Timestamp(TimeUnit::Nanosecond, None) => {
             let times = finer.as_primitive::<TimestampNanosecondType>();
-            Arc::new(times.unary::<_, TimestampMillisecondType>(|value| nearest(value, 1_000_000)))
+            Arc::new(times.unary::<_, TimestampMillisecondType>(|value| nearest_milli(value, 1_000_000)))
         }
         other => return Err(Error::internal(format!("no finer timestamp: {other}")).into()),
     })

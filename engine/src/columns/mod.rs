@@ -16,6 +16,7 @@ mod millis;
 mod reader;
 
 pub use fits::{fits, other_case};
+pub use millis::nearest_milli;
 
 use crate::error::{Error, ErrorKind, Result};
 use adapter::FileColumns;
@@ -153,10 +154,6 @@ pub fn adapted(plan: Arc<dyn ExecutionPlan>, runtime: &RuntimeEnv) -> Result<Arc
 fn file_scan(plan: &dyn ExecutionPlan) -> Option<&FileScanConfig> {
     let source: &dyn std::any::Any = plan.downcast_ref::<DataSourceExec>()?.data_source().as_ref();
     source.downcast_ref::<FileScanConfig>()
-}
-
-fn is_text(kind: &DataType) -> bool {
-    matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 fn is_bytes(kind: &DataType) -> bool {

@@ -3,8 +3,9 @@
 //! What they find is left as notes in the file's key-value metadata, which is the metadata of its schema: the adapter sees no more
 //! of a file than the schema.
 
-use super::{TableColumns, fits, is_text};
+use super::{TableColumns, fits};
 use crate::error::{Error, Result};
+use crate::functions::define::is_text;
 use bytes::Bytes;
 use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::datasource::listing::PartitionedFile;

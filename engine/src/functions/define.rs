@@ -51,7 +51,7 @@ pub(super) fn plain(data_type: &DataType) -> &DataType {
 }
 
 /// True for the three representations of text.
-pub(super) fn is_text(data_type: &DataType) -> bool {
+pub(crate) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 

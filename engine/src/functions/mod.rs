@@ -11,7 +11,7 @@ pub(crate) mod bucket;
 mod check;
 mod conversion;
 mod datetime;
-mod define;
+pub(crate) mod define;
 pub mod equal;
 mod json;
 mod lambda;

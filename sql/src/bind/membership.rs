@@ -6,6 +6,8 @@
 //! no rows ─► false    x IS NULL ─► NULL    a row equal to x ─► true    a NULL among the rows ─► NULL    else ─► false
 //! ```
 
+use super::{has_part, node_has_part};
+use crate::dialect::with_schema_again;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DataFusionError, ExprSchema, Result, ScalarValue, Spans};
 use datafusion::functions_aggregate::count::{count, count_all};
@@ -25,18 +27,13 @@ const NAME: &str = "owlet_in_";
 /// # Errors
 /// [`DataFusionError::NotImplemented`] for places and queries where that is not possible.
 pub(super) fn with_memberships(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut found = false;
-    plan.apply_with_subqueries(|node| {
-        found |= has_membership(node)?;
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    if !found {
+    if !has_part(&plan, is_membership)? {
         return Ok(plan);
     }
     let mut made = Made(0);
     let rewritten = plan.transform_up_with_subqueries(|node| {
-        if !has_membership(&node)? {
-            return node_again(node);
+        if !node_has_part(&node, is_membership)? {
+            return Ok(Transformed::yes(with_schema_again(node)?));
         }
         let node = match node {
             LogicalPlan::Filter(filter) => made.filter(filter)?,
@@ -49,29 +46,12 @@ pub(super) fn with_memberships(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(rewritten.data)
 }
 
-/// What is below may have other columns now.
-fn node_again(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    match node {
-        LogicalPlan::TableScan(_) => Ok(Transformed::no(node)),
-        node => node.recompute_schema().map(Transformed::yes),
-    }
-}
-
 fn refused<T>(what: &str) -> Result<T> {
     Err(DataFusionError::NotImplemented(format!("IN (SELECT ..) {what} is not supported")))
 }
 
 fn is_membership(expression: &Expr) -> bool {
     matches!(expression, Expr::InSubquery(_)) || as_membership(expression).is_some()
-}
-
-fn has_membership(node: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    node.apply_expressions(|expression| {
-        found = found || expression.exists(|part| Ok(is_membership(part)))?;
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(found)
 }
 
 /// `x = ANY (SELECT ..)` and `x <> ALL (SELECT ..)`, which are IN and NOT IN.

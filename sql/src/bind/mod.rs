@@ -161,6 +161,26 @@ fn refuse_leftovers(plan: &LogicalPlan) -> Result<()> {
     found.map_or(Ok(()), |what| Err(message::not_supported(None, what)))
 }
 
+/// Whether `is` some part of an expression of `node`.
+fn node_has_part(node: &LogicalPlan, is: fn(&Expr) -> bool) -> Result<bool, DataFusionError> {
+    let mut found = false;
+    node.apply_expressions(|expression| {
+        found = found || expression.exists(|part| Ok(is(part)))?;
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
+/// The same of any node of `plan` and of the queries in it.
+fn has_part(plan: &LogicalPlan, is: fn(&Expr) -> bool) -> Result<bool, DataFusionError> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found = found || node_has_part(node, is)?;
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
 /// Whether `plan` has an aggregate without groups over a condition with outer columns that is no equation: no join gives its rows.
 fn has_uneven_aggregate(plan: &LogicalPlan) -> Result<bool, DataFusionError> {
     let mut found = false;

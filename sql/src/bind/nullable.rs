@@ -1,5 +1,7 @@
 //! `(SELECT 1 WHERE false)` is NULL, also where the column of the query is never NULL.
 
+use super::has_part;
+use crate::dialect::with_schema_again;
 use datafusion::common::Result;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -13,6 +15,9 @@ use std::sync::Arc;
 /// # Errors
 /// None for plans that the planner made.
 pub(super) fn with_nullable_subqueries(plan: LogicalPlan) -> Result<LogicalPlan> {
+    if !has_part(&plan, |part| matches!(part, Expr::ScalarSubquery(_)))? {
+        return Ok(plan);
+    }
     let rewritten = plan.transform_up_with_subqueries(|node| {
         let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expression| {
@@ -23,7 +28,7 @@ pub(super) fn with_nullable_subqueries(plan: LogicalPlan) -> Result<LogicalPlan>
             })?;
             Ok(rewritten.update_data(|expression| name.restore(expression)))
         })?;
-        node.map_data(|node| if matches!(node, LogicalPlan::TableScan(_)) { Ok(node) } else { node.recompute_schema() })
+        node.map_data(with_schema_again)
     })?;
     Ok(rewritten.data)
 }

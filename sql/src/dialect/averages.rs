@@ -1,6 +1,7 @@
 //! `avg` of decimals with the digits of its argument, as Athena has it; the engine's has four more, and cuts off behind them.
 //! Likewise that of reals, which is a real.
 
+use super::with_schema_again;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
@@ -27,7 +28,7 @@ impl AnalyzerRule for Averages {
             }
             .map_or_else(|| Transformed::no(node), Transformed::yes);
             // What is above may have another type now.
-            node.map_data(|node| if matches!(node, LogicalPlan::TableScan(_)) { Ok(node) } else { node.recompute_schema() })
+            node.map_data(with_schema_again)
         })?;
         Ok(rewritten.data)
     }

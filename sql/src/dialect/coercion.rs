@@ -2,7 +2,8 @@
 //!
 //! DataFusion makes decimals of doubles, dates of numbers, and one time zone of several; and it has an order for NaN.
 
-use super::{floats, operators};
+use super::casts::is_text;
+use super::{floats, operators, with_schema_again};
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -46,7 +47,7 @@ impl AnalyzerRule for AthenaCoercion {
                 Ok(rewritten.update_data(|expression| name.restore(expression)))
             })?;
             // What is below may have other types now.
-            node.map_data(|node| if matches!(node, LogicalPlan::TableScan(_)) { Ok(node) } else { node.recompute_schema() })
+            node.map_data(with_schema_again)
         })?;
         Ok(rewritten.data)
     }
@@ -262,7 +263,6 @@ fn common(types: &[DataType], zones: Zones) -> Result<Option<DataType>> {
 
 /// Refuses numbers and texts in one column.
 fn check_mix(types: &[DataType]) -> Result<()> {
-    let is_text = |of: &DataType| matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     match types.iter().find(|of| of.is_numeric()) {
         Some(number) if types.iter().any(is_text) => {
             Err(DataFusionError::Plan(format!("TYPE_MISMATCH: varchar and {number} have no common type in one column")))

@@ -45,23 +45,25 @@ pub(super) fn compared_apart(first: &Expr, list: &mut Vec<Expr>, schema: &DFSche
     list.extract_if(.., by_bits).collect()
 }
 
-/// `expression` with one zero only.
-fn with_one_zero(expression: Expr, schema: &DFSchema) -> (Expr, bool) {
-    match expression.get_type(schema) {
-        Ok(DataType::Float64) => (expression + lit(0.0f64), true),
-        Ok(DataType::Float32) => (expression + lit(0.0f32), true),
-        _ => (expression, false),
+/// Makes those of `expressions` that have two zeros have one; whether there are such.
+fn with_one_zero(expressions: &mut [Expr], schema: &DFSchema) -> bool {
+    let mut changed = false;
+    for expression in expressions {
+        let zero = match expression.get_type(schema) {
+            Ok(DataType::Float64) => lit(0.0f64),
+            Ok(DataType::Float32) => lit(0.0f32),
+            _ => continue,
+        };
+        *expression = std::mem::take(expression) + zero;
+        changed = true;
     }
+    changed
 }
 
 /// `count(DISTINCT x)` counts the two zeros once.
 pub(super) fn counted(mut call: AggregateFunction, schema: &DFSchema) -> Transformed<Expr> {
-    let mut changed = false;
-    if call.params.distinct && call.func.name() == "count" {
-        let args = std::mem::take(&mut call.params.args).into_iter();
-        let args = args.map(|arg| with_one_zero(arg, schema)).inspect(|(_, is_float)| changed |= is_float);
-        call.params.args = args.map(|(arg, _)| arg).collect();
-    }
+    let is_counted = call.params.distinct && call.func.name() == "count";
+    let changed = is_counted && with_one_zero(&mut call.params.args, schema);
     Transformed::new_transformed(Expr::AggregateFunction(call), changed)
 }
 
@@ -75,9 +77,6 @@ pub(super) fn windowed(mut call: Box<WindowFunction>, schema: &DFSchema) -> Resu
     {
         return plan_err!("TYPE_MISMATCH: {name} of whole numbers with a default of type {default}: cast one of them");
     }
-    let mut changed = false;
-    let keys = std::mem::take(&mut call.params.partition_by).into_iter();
-    let keys = keys.map(|key| with_one_zero(key, schema)).inspect(|(_, is_float)| changed |= is_float);
-    call.params.partition_by = keys.map(|(key, _)| key).collect();
+    let changed = with_one_zero(&mut call.params.partition_by, schema);
     Ok(Transformed::new_transformed(Expr::WindowFunction(call), changed))
 }

@@ -18,7 +18,9 @@ pub(crate) mod rewrite;
 pub(crate) mod tokens;
 pub(crate) mod types;
 
+use datafusion::common::Result;
 use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::planner::{ExprPlanner, RelationPlanner};
 use datafusion::optimizer::Analyzer;
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
@@ -49,6 +51,11 @@ pub fn session(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     rules.insert(coercion, Arc::new(averages::Averages));
     rules.push(Arc::new(casts::AthenaCasts::default()));
     builder.with_analyzer_rules(rules)
+}
+
+/// `node` with the schema that follows from its inputs and expressions: what is below may have other types and columns now.
+pub(crate) fn with_schema_again(node: LogicalPlan) -> Result<LogicalPlan> {
+    if matches!(node, LogicalPlan::TableScan(_)) { Ok(node) } else { node.recompute_schema() }
 }
 
 /// What Athena's SQL looks like to the parser.

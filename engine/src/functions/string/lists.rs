@@ -1,6 +1,7 @@
 //! `concat` and `reverse`, which also take arrays; what is no array goes to the overloads of text and bytes.
 
 use crate::functions::Functions;
+use crate::functions::define::is_text;
 use crate::functions::text_support::{Overload, TableFunction, bad, list_of, unexpected};
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt64Array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
@@ -123,10 +124,6 @@ fn coerce_concat(types: &[DataType]) -> Result<Vec<DataType>> {
     };
     let Some(common) = common else { return refuse("the arrays have no common item type") };
     Ok(types.iter().map(|one| if is_list(one) || untyped(one) { list_of(common.clone()) } else { common.clone() }).collect())
-}
-
-fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 /// Items of all arguments, row by row; a NULL array makes the row NULL, a NULL element is an item.

@@ -7,7 +7,9 @@ use super::log::{Log, Snapshot};
 use super::statistics::FileStatistics;
 use crate::catalog::location::{Location, unescape_value};
 use crate::catalog::model::Table;
-use crate::catalog::table::{FileSet, FileTable, Provider, ScanFiles, TableFormat, TypedColumn, has_query, has_views, met};
+use crate::catalog::table::{
+    FileSet, FileTable, Filters, Provider, ScanFiles, TableFormat, TypedColumn, has_query, has_views, met,
+};
 use crate::catalog::types::HiveType;
 use arrow::datatypes::{DataType, Fields, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
@@ -20,6 +22,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
+use engine::columns::nearest_milli;
 use engine::{Error, ErrorKind, Result};
 use object_store::ObjectMeta;
 use object_store::path::Path;
@@ -100,17 +103,15 @@ impl DeltaTable {
     }
 
     /// The files that may have rows that meet `filters`, with their partition values.
-    fn chosen(&self, session: &dyn Session, filters: &[Expr]) -> Result<Vec<(&Add, Vec<ScalarValue>)>> {
-        let (for_partitions, others): (Vec<Expr>, Vec<Expr>) =
-            filters.iter().cloned().partition(|filter| self.files.is_partition_filter(filter));
+    fn chosen(&self, session: &dyn Session, filters: Filters) -> Result<Vec<(&Add, Vec<ScalarValue>)>> {
         let keys: Vec<&DeltaColumn> = self.columns.keys.iter().filter_map(|key| self.columns.all.get(*key)).collect();
         let values = |key: &&DeltaColumn| self.active.iter().map(|file| key_value(file, key)).collect::<Result<Vec<_>>>();
         let values: Vec<Vec<ScalarValue>> = keys.iter().map(values).collect::<Result<_>>()?;
-        let in_partitions = met(session, &self.files.keys, &values, self.active.len(), &for_partitions)?;
+        let in_partitions = met(session, &self.files.keys, &values, self.active.len(), &filters.for_partitions)?;
         let files = self.active.iter().enumerate().zip(in_partitions);
         let files: Vec<(usize, &Add)> = files.filter_map(|(file, is_in)| is_in.then_some(file)).collect();
         // What cannot be asked of statistics leaves no file out.
-        let may_match = self.may_match(session, others, &files).unwrap_or_else(|_| vec![true; files.len()]);
+        let may_match = self.may_match(session, filters.others, &files).unwrap_or_else(|_| vec![true; files.len()]);
         let kept = files.into_iter().zip(may_match).filter(|(_, may_match)| *may_match);
         Ok(kept.map(|((row, file), _)| (file, values.iter().filter_map(|column| column.get(row).cloned()).collect())).collect())
     }
@@ -160,13 +161,12 @@ impl ScanFiles for DeltaTable {
         &self,
         session: &dyn Session,
         projection: &[usize],
-        filters: &[Expr],
+        filters: Filters,
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         self.check_columns(projection)?;
         let places: Vec<usize> = projection.iter().filter_map(|index| self.places.get(*index).copied()).collect();
         self.files.check_columns(&places)?;
-        let limit = limit.filter(|_| filters.iter().all(|filter| self.files.is_partition_filter(filter)));
         let chosen = self.chosen(session, filters)?;
         let files = chosen.into_iter().map(|(file, values)| self.file(file, values)).collect::<Result<Vec<_>>>()?;
         let set = FileSet { store: self.location.store.clone(), compression: FileCompressionType::UNCOMPRESSED, files };
@@ -211,8 +211,7 @@ fn moment(text: &str) -> Option<ScalarValue> {
     let utc = || Some(Arc::from("UTC"));
     let micros = ScalarValue::try_from_string(text.to_string(), &DataType::Timestamp(TimeUnit::Microsecond, utc())).ok()?;
     let ScalarValue::TimestampMicrosecond(Some(micros), _) = micros else { return None };
-    let up = if micros >= 0 { 500 } else { -499 };
-    Some(ScalarValue::TimestampMillisecond(Some(micros.checked_add(up)? / 1_000), utc()))
+    Some(ScalarValue::TimestampMillisecond(Some(nearest_milli(micros, 1_000)), utc()))
 }
 
 /// The file that `text` of a log names, in the table's store.

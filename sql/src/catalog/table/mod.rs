@@ -22,14 +22,13 @@ use super::types::HiveType;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use engine::{Error, Result};
 use listing::list;
 use std::sync::Arc;
 
 pub(super) use format::TableFormat;
-pub(super) use provider::{Provider, ScanFiles};
+pub(super) use provider::{Filters, Provider, ScanFiles};
 pub(super) use scan::{FileTable, TypedColumn};
 #[cfg(feature = "delta")]
 pub(super) use {
@@ -91,14 +90,12 @@ impl ScanFiles for HiveTable {
         &self,
         session: &dyn Session,
         projection: &[usize],
-        filters: &[Expr],
+        filters: Filters,
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         self.files.check_columns(projection)?;
-        let (for_partitions, others): (Vec<Expr>, Vec<Expr>) =
-            filters.iter().cloned().partition(|filter| self.files.is_partition_filter(filter));
-        let limit = limit.filter(|_| others.is_empty());
-        let partitions = prune::partitions(session, &*self.catalog, &self.table, &self.files.keys, &for_partitions).await?;
+        let partitions =
+            prune::partitions(session, &*self.catalog, &self.table, &self.files.keys, &filters.for_partitions).await?;
         let sets = list(session, partitions, self.files.is_text()).await?;
         self.files.scan(session, sets, projection, limit).await
     }

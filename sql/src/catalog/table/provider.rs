@@ -11,6 +11,15 @@ use engine::Result;
 use std::fmt;
 use std::sync::Arc;
 
+/// The filters of a query.
+#[derive(Debug)]
+pub(in crate::catalog) struct Filters {
+    /// Those that name nothing but partition columns: no row may be given that does not meet them.
+    pub(in crate::catalog) for_partitions: Vec<Expr>,
+    /// The others, for what they may leave out; they are asked of each row afterwards.
+    pub(in crate::catalog) others: Vec<Expr>,
+}
+
 /// A table that chooses files, and scans those.
 #[async_trait]
 pub(in crate::catalog) trait ScanFiles: fmt::Debug + Send + Sync + 'static {
@@ -19,12 +28,12 @@ pub(in crate::catalog) trait ScanFiles: fmt::Debug + Send + Sync + 'static {
     /// Its columns in their order.
     fn schema(&self) -> &SchemaRef;
 
-    /// The scan for a query; it may give rows that do not meet those of the filters that name more than partition columns.
+    /// The scan for a query, of at least `limit` rows if there are so many.
     async fn plan(
         &self,
         session: &dyn Session,
         projection: &[usize],
-        filters: &[Expr],
+        filters: Filters,
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>>;
 }
@@ -59,6 +68,10 @@ impl<T: ScanFiles> TableProvider for Provider<T> {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
         let all: Vec<usize> = (0..self.0.schema().fields().len()).collect();
+        let (for_partitions, others) = filters.iter().cloned().partition(|filter| self.0.files().is_partition_filter(filter));
+        let filters = Filters { for_partitions, others };
+        // Rows that are left out afterwards must not count.
+        let limit = limit.filter(|_| filters.others.is_empty());
         Ok(self.0.plan(session, projection.unwrap_or(&all), filters, limit).await?)
     }
 }
