@@ -32,8 +32,6 @@ use engine::ids::QueryId;
 use engine::panic::caught;
 use engine::write::{FileRow, WriteFolder, WriteNode, WriteSpec, below, parse_folder};
 use engine::{Error, ErrorKind, Result};
-use futures::StreamExt;
-use object_store::path::Path;
 use sql::Statement;
 use sql::statement::StatementKind;
 use std::collections::HashSet;
@@ -206,7 +204,7 @@ impl Query {
         let logical = WriteNode::plan(plan, spec.clone(), self.id())?;
         self.recovery(after.catalog().cloned()).run(&spec.location).await?;
         if spec.must_be_empty {
-            refuse_files(&staging.folder).await?;
+            staging.refuse_files().await?;
         }
         let open = OpenWrite::begin(self.writes().root(&spec.location)?, &spec.location, self.id()).await?;
         Ok((logical, open))
@@ -253,6 +251,9 @@ impl Query {
 
     /// Runs the query until its rows are in staging, and tells the files of accepted attempts.
     async fn fill(&mut self, plan: LogicalPlan, spec: &WriteSpec, staging: &Staging) -> Result<Vec<FileRow>> {
+        if spec.must_be_empty {
+            staging.claim().await?;
+        }
         let opened = self.execute(plan, false).await?;
         let mut rows = self.rows(opened.stream);
         let mut files = Vec::new();
@@ -269,7 +270,7 @@ impl Query {
             return Err(spec.too_many_partitions());
         }
         if spec.must_be_empty {
-            refuse_files(&staging.folder).await?;
+            staging.refuse_files().await?;
         }
         Ok(files)
     }
@@ -278,24 +279,6 @@ impl Query {
 fn write_failed(run: &Query, control: &QueryControl, error: Error) -> Error {
     control.failed.send_replace(Some(Box::new(run.receipt(0))));
     error
-}
-
-/// Refuses a folder that holds files which a reader would see.
-async fn refuse_files(folder: &WriteFolder) -> Result<()> {
-    let parts = folder.base.parts().count();
-    let is_hidden = |path: &Path| path.parts().skip(parts).any(|part| part.as_ref().starts_with(['_', '.']));
-    let mut listed = folder.store.list(Some(&folder.base));
-    while let Some(meta) = listed.next().await {
-        let meta = meta.map_err(|error| Error::from(error).context("listing the target folder"))?;
-        // A store may know a folder as an empty object.
-        if meta.size > 0 && !is_hidden(&meta.location) {
-            let url = folder.url_of(&folder.base);
-            return Err(Error::invalid(format!(
-                "HIVE_PATH_ALREADY_EXISTS: Target directory already exists and is not empty: {url}"
-            )));
-        }
-    }
-    Ok(())
 }
 
 async fn commit(

@@ -25,6 +25,8 @@ use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use serde::{Deserialize, Serialize};
 
+/// The object of a write whose folder must be empty: nobody else may fill it meanwhile.
+const CLAIM_NAME: &str = "claim";
 /// The object that names what is done before the decision.
 const PLAN_NAME: &str = "plan.json";
 /// Version of the journal's meaning.
@@ -146,6 +148,45 @@ impl Staging {
 
     fn plan(&self) -> Path {
         self.own.clone().join(PLAN_NAME)
+    }
+
+    /// Claims the location, which must be empty: of two that do so at once, each sees the other's claim or the other's files. Ends with
+    /// staging.
+    ///
+    /// # Errors
+    /// When another write has claimed it, and when it holds a file that a reader would see.
+    pub(super) async fn claim(&self) -> Result<()> {
+        self.store().put(&self.own.clone().join(CLAIM_NAME), PutPayload::new()).await?;
+        let staged = self.store().list_with_delimiter(Some(&self.folder.staging())).await?;
+        for other in staged.common_prefixes.into_iter().filter(|other| *other != self.own) {
+            if self.is_there(&other.clone().join(CLAIM_NAME)).await? {
+                let url = self.folder.url_of(&self.folder.base);
+                let query = other.filename().unwrap_or_default();
+                return Err(Error::invalid(format!(
+                    "HIVE_PATH_ALREADY_EXISTS: query {query} is writing to {url}, which must be empty: wait for its end, or write elsewhere"
+                )));
+            }
+        }
+        self.refuse_files().await
+    }
+
+    /// Refuses a location that holds files which a reader would see.
+    pub(super) async fn refuse_files(&self) -> Result<()> {
+        let folder = &self.folder;
+        let parts = folder.base.parts().count();
+        let is_hidden = |path: &Path| path.parts().skip(parts).any(|part| part.as_ref().starts_with(['_', '.']));
+        let mut listed = folder.store.list(Some(&folder.base));
+        while let Some(meta) = listed.next().await {
+            let meta = meta.map_err(|error| Error::from(error).context("listing the target folder"))?;
+            // A store may know a folder as an empty object.
+            if meta.size > 0 && !is_hidden(&meta.location) {
+                let url = folder.url_of(&folder.base);
+                return Err(Error::invalid(format!(
+                    "HIVE_PATH_ALREADY_EXISTS: Target directory already exists and is not empty: {url}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Makes `files`, relative paths of finished files in staging, visible in the location, and `after` known to the catalog.

@@ -1,6 +1,5 @@
 use super::entry::After;
 use super::recovery::{ABANDONED_AFTER, recover};
-use super::refuse_files;
 use super::staging::{CommitFailed, Ended, Silence, Staging};
 use crate::workspace::NamedCatalog;
 use async_trait::async_trait;
@@ -275,10 +274,34 @@ async fn only_files_that_a_reader_sees_make_a_folder_not_empty() -> Result<()> {
     }
     let nested = Path::from("lake/t/_owlet_staging/y/b.parquet");
     place.store.put(&nested, "x".into()).await.expect("a file");
-    refuse_files(&place.healthy()).await?;
+    let staging = Staging::new(place.healthy(), QueryId(random_uuid()));
+    staging.refuse_files().await?;
     place.store.put(&Path::from("lake/t/k=1/a.parquet"), "x".into()).await.expect("a file");
-    let refused = refuse_files(&place.healthy()).await;
+    let refused = staging.refuse_files().await;
     assert!(refused.is_err_and(|error| error.message.contains("HIVE_PATH_ALREADY_EXISTS")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_location_is_claimed_by_one_write_at_a_time() -> Result<()> {
+    for on_disk in [false, true] {
+        let place = Place::new(on_disk);
+        let [first, second] = [(); 2].map(|()| QueryId(random_uuid()));
+        let staging = |query| Staging::new(place.healthy(), query);
+        // An insert claims nothing.
+        place.stage(QueryId(random_uuid()), &FILES).await;
+        staging(first).claim().await?;
+        let refused = staging(second).claim().await.expect_err("it is claimed");
+        assert!(refused.message.contains(&format!("query {first} is writing to ")), "{refused}");
+        staging(second).sweep().await?;
+        // It is still the first one's, and free when that one has ended or was given up.
+        assert!(staging(second).claim().await.is_err());
+        staging(first).sweep().await?;
+        staging(second).claim().await?;
+        let lost = Silence { is_lost: true, is_over: false };
+        assert_eq!(staging(second).end(lost, None).await?, Ended::Fenced);
+        staging(first).claim().await?;
+    }
     Ok(())
 }
 

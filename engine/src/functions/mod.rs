@@ -21,6 +21,7 @@ mod nested;
 mod regexp;
 mod string;
 pub mod subscript;
+pub mod text_line;
 mod text_support;
 mod url;
 mod window;
@@ -64,6 +65,7 @@ impl Functions {
         regexp::add(&mut functions);
         string::add(&mut functions);
         subscript::add_to(&mut functions);
+        text_line::add(&mut functions);
         url::add(&mut functions);
         window::add(&mut functions);
         functions

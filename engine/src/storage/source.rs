@@ -96,6 +96,20 @@ pub(super) fn is_hidden(path: &Path, prefix: Option<&Path>) -> bool {
     path.parts().skip(skip).any(|part| part.as_ref().starts_with(['_', '.']))
 }
 
+/// The folder of a log of Delta Lake, in that of its table.
+pub const DELTA_LOG_FOLDER: &str = "_delta_log";
+
+/// Refuses a file of the log of a table of Delta Lake that is below `prefix`: beside it are files that are no longer the table's.
+fn refuse_delta(url: &str, path: &Path, prefix: Option<&Path>) -> Result<()> {
+    let skip = prefix.map_or(0, |prefix| prefix.parts().count());
+    let Some(at) = path.parts().skip(skip).position(|part| part.as_ref() == DELTA_LOG_FOLDER) else { return Ok(()) };
+    let folder: Path = path.parts().take(skip + at).collect();
+    let error = Error::invalid(format!(
+        "{url}/{folder} is a table of Delta Lake, and some files there are no longer part of it: query a table made by CREATE EXTERNAL TABLE name LOCATION '{url}/{folder}' TBLPROPERTIES ('table_type' = 'DELTA')"
+    ));
+    Err(object_store::Error::Generic { store: "table data", source: Box::new(error) })
+}
+
 /// A store of table data: lists no hidden files, reads only the pinned versions.
 #[derive(Debug)]
 pub struct SourceStore {
@@ -169,11 +183,15 @@ impl SourceStore {
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         let (prefix, url, pins) = (prefix.cloned(), self.url.clone(), self.pins.clone());
         listing
-            .try_filter(move |meta| futures::future::ready(!is_hidden(&meta.location, prefix.as_ref())))
-            .inspect_ok(move |meta| {
-                if let Some(etag) = &meta.e_tag {
+            .try_filter_map(move |meta| {
+                let is_shown = match is_hidden(&meta.location, prefix.as_ref()) {
+                    true => refuse_delta(&url, &meta.location, prefix.as_ref()).map(|()| false),
+                    false => Ok(true),
+                };
+                if let (Ok(true), Some(etag)) = (&is_shown, &meta.e_tag) {
                     pins.pin(&url, &meta.location, etag);
                 }
+                futures::future::ready(is_shown.map(|is_shown| is_shown.then_some(meta)))
             })
             .boxed()
     }
@@ -232,6 +250,7 @@ impl ObjectStore for SourceStore {
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.check_prefix(prefix)?;
         let mut listing = self.inner.list_with_delimiter(prefix).await?;
+        listing.common_prefixes.iter().try_for_each(|folder| refuse_delta(&self.url, folder, prefix))?;
         listing.objects.retain(|meta| !is_hidden(&meta.location, prefix));
         listing.common_prefixes.retain(|folder| !is_hidden(folder, prefix));
         for meta in &listing.objects {
@@ -276,6 +295,26 @@ mod tests {
         let prefix = Path::from(".cache/t");
         let seen: Vec<_> = source(&inner).list(Some(&prefix)).map_ok(|meta| meta.location.to_string()).try_collect().await?;
         assert_eq!(seen, vec![".cache/t/a.parquet"]);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_folder_of_delta_lake_is_no_folder_of_files_and_its_log_can_be_listed() -> Result<()> {
+        let inner = Arc::new(InMemory::new());
+        for key in ["a/t/k=1/x.parquet", "a/t/_delta_log/0.json", "a/u/y.parquet", "a/v_delta_log/z.parquet"] {
+            inner.put(&Path::from(key), "x".into()).await?;
+        }
+        let store = source(&inner);
+        for prefix in ["a", "a/t"] {
+            let prefix = Path::from(prefix);
+            let listed: Result<Vec<_>> = store.list(Some(&prefix)).try_collect().await;
+            assert!(listed.is_err_and(|error| error.to_string().contains("s3://b/a/t is a table of Delta Lake")), "{prefix}");
+        }
+        assert!(store.list_with_delimiter(Some(&Path::from("a/t"))).await.is_err());
+        for (prefix, count) in [("a/t/_delta_log", 1), ("a/t/k=1", 1), ("a/u", 1), ("a/v_delta_log", 1)] {
+            let listed: Vec<_> = store.list(Some(&Path::from(prefix))).try_collect().await?;
+            assert_eq!(listed.len(), count, "{prefix}");
+        }
         Ok(())
     }
 

@@ -365,6 +365,30 @@ fn two_writes_at_once_both_land() {
 }
 
 #[test]
+fn of_writes_at_once_to_a_folder_that_must_be_empty_at_most_one_lands() {
+    block_on(async {
+        for workers in [0, 3] {
+            let folder = folder();
+            let cluster = Cluster::new(settings(&folder, workers), trap_data::folder());
+            let spec = WriteSpec { must_be_empty: true, ..spec(folder.path(), &["id", "c"]) };
+            let sql = "select id, c from fact";
+            let (a, b, c) = tokio::join!(cluster.write(sql, &spec), cluster.write(sql, &spec), cluster.write(sql, &spec));
+            let (landed, failed): (Vec<_>, Vec<_>) = [a, b, c].into_iter().partition(Result::is_ok);
+            assert!(landed.len() <= 1, "{} landed", landed.len());
+            for outcome in failed {
+                let error = outcome.map(|_| ()).expect_err("it did not land");
+                assert!(error.message.contains("HIVE_PATH_ALREADY_EXISTS"), "{error}");
+            }
+            let files: usize = landed.into_iter().flatten().map(|outcome| outcome.files.len()).sum();
+            assert_eq!(files_below(folder.path()).len(), files);
+            // Claims end with their writes.
+            let again = cluster.write(sql, &spec).await;
+            assert_eq!(again.is_ok(), files == 0, "{:?}", again.map(|outcome| outcome.files));
+        }
+    });
+}
+
+#[test]
 fn a_folder_that_must_be_empty_is_looked_at_first() {
     block_on(async {
         let folder = folder();

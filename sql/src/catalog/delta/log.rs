@@ -5,6 +5,7 @@ use super::actions::{Action, Add, Metadata, State};
 use super::checkpoint;
 use crate::catalog::location::Location;
 use bytes::Bytes;
+use engine::storage::DELTA_LOG_FOLDER;
 use engine::{Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -14,8 +15,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The folder of the log in that of the table.
-const LOG_FOLDER: &str = "_delta_log";
 /// The folder of the parts of newer checkpoints in that of the log.
 const SIDECAR_FOLDER: &str = "_sidecars";
 /// Digits of a version in the names of files.
@@ -65,7 +64,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn new(store: Arc<dyn ObjectStore>, location: &Location) -> Self {
-        Self { store, folder: location.join(LOG_FOLDER).path }
+        Self { store, folder: location.join(DELTA_LOG_FOLDER).path }
     }
 
     /// The newest version, or the one that `as_of` names.

@@ -146,10 +146,7 @@ impl FileTable {
                 let schema = names::of_json(session, &store, &metas, &self.columns, &format, &self.table).await?;
                 (schema, Some(Arc::new(format)))
             }
-            TableFormat::Text(_) => {
-                let text = |column: &TypedColumn| Field::new(&column.name, DataType::Utf8, true);
-                (Schema::new(self.columns.iter().map(text).collect::<Vec<_>>()), None)
-            }
+            TableFormat::Text(text) => (Schema::new(text.file_fields(&self.columns)), None),
         };
         let file_schema = Arc::new(file_schema);
         let table_schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(keys).build();
@@ -168,13 +165,30 @@ impl FileTable {
         let config = FileScanConfigBuilder::new(url, source)
             .with_file_groups(groups)
             .with_statistics(statistics)
-            .with_projection_indices(Some(projection.to_vec()))
+            .with_projection_indices(Some(self.read_places(projection)))
             .map_err(Error::from)?
             .with_limit(limit)
             .with_file_compression_type(set.compression)
             .build();
         let scan = adapted(physical(session, reader, config).await?, session.runtime_env())?;
         self.shaped(session, scan, projection)
+    }
+
+    /// Where in what is read each column of `projection` is.
+    fn places(&self, projection: &[usize]) -> Vec<usize> {
+        let count = self.columns.len();
+        let place = |index: &usize| match &self.format {
+            TableFormat::Text(text) if *index < count => text.place_of(*index),
+            TableFormat::Text(text) => index - count + text.file_fields(&self.columns).len(),
+            _ => *index,
+        };
+        projection.iter().map(place).collect()
+    }
+
+    /// The same, each place once.
+    fn read_places(&self, projection: &[usize]) -> Vec<usize> {
+        let mut seen = std::collections::HashSet::new();
+        self.places(projection).into_iter().filter(|place| seen.insert(*place)).collect()
     }
 
     /// The table's own columns from what the files have.
@@ -195,10 +209,17 @@ impl FileTable {
         }
         // Read by position: a name in the file may be spelled in another way.
         let df_schema = DFSchema::try_from(Arc::clone(&read)).map_err(Error::from)?;
-        let expressions = projection.iter().zip(read.fields()).zip(wanted).map(|((index, found), field)| {
+        let read_places = self.read_places(projection);
+        let position =
+            |place| read_places.iter().position(|read| *read == place).ok_or_else(|| Error::internal("a column is not read"));
+        let expressions = projection.iter().zip(self.places(projection)).zip(wanted).map(|((index, place), field)| {
+            let found = read.field(position(place)?);
             let column = Expr::Column(datafusion::common::Column::new_unqualified(found.name()));
             let expr = match (self.columns.get(*index), &self.format) {
-                (Some(typed), TableFormat::Text(text)) => shape::cut(session, text.value(column, typed)?, typed)?,
+                (Some(typed), TableFormat::Text(text)) => {
+                    let string = text.string(session, column, *index)?;
+                    shape::cut(session, text.value(session, string, typed)?, typed)?
+                }
                 (Some(typed), _) => shape::cut(session, shape::value(column, found.data_type(), typed)?, typed)?,
                 (None, _) => column,
             };

@@ -1,19 +1,26 @@
-//! Text tables: how lines are cut into strings, and strings become values. What cannot be read right is an error of the query.
+//! Text tables: how lines are cut into strings, and strings become values.
+//!
+//! LazySimpleSerDe's lines are read whole and cut by a function: they may have fields too many or too few. What no number or date
+//! can be read from is NULL there, and an error of the query everywhere else.
 
 use super::TypedColumn;
 use super::shape::{failure, timestamp_of_text};
 use crate::catalog::model::Parameters;
 use crate::catalog::types::HiveType;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
+use datafusion::catalog::Session;
 use datafusion::common::config::CsvOptions;
 use datafusion::logical_expr::expr::Like;
-use datafusion::logical_expr::{Expr, cast, lit, when};
+use datafusion::logical_expr::{Expr, cast, lit, try_cast, when};
+use engine::functions::text_line::{TEXT_DATE, TEXT_FIELD, TEXT_INTEGER};
 use engine::{Error, Result};
 
 /// Hive's field separator where a table names none.
 const HIVE_DELIMITER: u8 = 1;
-/// A byte that no line of text begins a field with: LazySimpleSerDe knows no quotes.
-const NO_QUOTE: u8 = 0;
+/// A byte that is in no text: LazySimpleSerDe knows no quotes, and its lines are read as one field.
+const NO_BYTE: u8 = 0;
+/// What a whole line is called.
+const LINE: &str = "$line";
 /// What NULL looks like where a table does not say.
 const HIVE_NULL: &str = "\\N";
 
@@ -63,16 +70,42 @@ impl TextFormat {
         matches!(self.serde, Serde::OpenCsv { .. })
     }
 
-    /// For a reader of strings. An empty one comes as NULL, which [`Self::value`] puts right.
+    /// What the reader gives: the columns' strings, or whole lines.
+    pub(super) fn file_fields(&self, columns: &[TypedColumn]) -> Vec<Field> {
+        let text = |name: &str| Field::new(name, DataType::Utf8, true);
+        match &self.serde {
+            Serde::LazySimple { .. } => vec![text(LINE)],
+            Serde::OpenCsv { .. } => columns.iter().map(|column| text(&column.name)).collect(),
+        }
+    }
+
+    /// Where in what the reader gives the column with the number `index` is.
+    pub(super) fn place_of(&self, index: usize) -> usize {
+        match &self.serde {
+            Serde::LazySimple { .. } => 0,
+            Serde::OpenCsv { .. } => index,
+        }
+    }
+
+    /// The string of the column with the number `index` from what the reader gives at [`Self::place_of`] it.
+    pub(super) fn string(&self, session: &dyn Session, read: Expr, index: usize) -> Result<Expr> {
+        let Serde::LazySimple { null, escape } = &self.serde else { return Ok(read) };
+        let separator = char::from(self.delimiter).to_string();
+        let escape = escape.map(String::from).unwrap_or_default();
+        let number = i64::try_from(index).map_err(|e| Error::internal(e.to_string()))?;
+        call(session, TEXT_FIELD, vec![read, lit(separator), lit(escape), lit(number), lit(null.as_str())])
+    }
+
+    /// For a reader of strings. An empty one of OpenCSVSerde comes as NULL, which [`Self::value`] puts right.
     pub(super) fn options(&self) -> CsvOptions {
-        let (quote, escape, quoted) = match &self.serde {
-            Serde::LazySimple { .. } => (NO_QUOTE, None, false),
+        let (delimiter, quote, escape, quoted) = match &self.serde {
+            Serde::LazySimple { .. } => (NO_BYTE, NO_BYTE, None, false),
             // A quote that is its own escape is doubled, which the reader does without being told.
-            Serde::OpenCsv { quote, escape } => (*quote, Some(*escape).filter(|escape| escape != quote), true),
+            Serde::OpenCsv { quote, escape } => (self.delimiter, *quote, Some(*escape).filter(|escape| escape != quote), true),
         };
         CsvOptions {
             has_header: Some(self.has_header),
-            delimiter: self.delimiter,
+            delimiter,
             quote,
             escape,
             // A file with quotes is never cut into ranges: a cut inside quotes would give wrong rows.
@@ -82,40 +115,47 @@ impl TextFormat {
     }
 
     /// The value of a column from its string.
-    pub(super) fn value(&self, text: Expr, column: &TypedColumn) -> Result<Expr> {
+    pub(super) fn value(&self, session: &dyn Session, text: Expr, column: &TypedColumn) -> Result<Expr> {
         let target = column.field.data_type().clone();
-        let filled = || when(text.clone().is_null(), lit("")).otherwise(text.clone()).map_err(Error::from);
         match &self.serde {
-            Serde::OpenCsv { .. } => Ok(match column.hive {
-                HiveType::String | HiveType::Varchar(_) => filled()?,
-                // Milliseconds since 1970, as Athena reads timestamps of this serde.
-                HiveType::Timestamp => cast(cast(filled()?, DataType::Int64), target),
-                HiveType::Boolean => truth(&filled()?, Some(&column.name))?,
-                _ => cast(filled()?, target),
-            }),
-            Serde::LazySimple { null, escape } => {
-                let is_text = matches!(column.hive, HiveType::String | HiveType::Varchar(_));
+            Serde::OpenCsv { .. } => {
+                let text = when(text.clone().is_null(), lit("")).otherwise(text)?;
+                Ok(match column.hive {
+                    HiveType::String | HiveType::Varchar(_) => text,
+                    // Milliseconds since 1970, as Athena reads timestamps of this serde.
+                    HiveType::Timestamp => cast(cast(text, DataType::Int64), target),
+                    HiveType::Boolean => truth(&text, Some(&column.name))?,
+                    _ => cast(text, target),
+                })
+            }
+            Serde::LazySimple { escape, .. } => {
+                let read = escape.map_or(Ok(text.clone()), |escape| unescaped(text, escape, &column.name))?;
                 // An empty string is one; an empty number is none.
-                let read = if is_text && !null.is_empty() { filled()? } else { text.clone() };
-                let read = when(text.clone().eq(lit(null.as_str())), lit(datafusion::common::ScalarValue::Utf8(None)))
-                    .otherwise(read)?;
-                let read = match escape {
-                    Some(escape) => unescaped(&text, read, *escape, &column.name)?,
-                    None => read,
+                let filled = |read: Expr| {
+                    let null = lit(datafusion::common::ScalarValue::Utf8(None));
+                    when(read.clone().eq(lit("")), null).otherwise(read).map_err(Error::from)
                 };
                 Ok(match column.hive {
-                    _ if is_text => read,
+                    HiveType::String | HiveType::Varchar(_) => read,
                     HiveType::Boolean => truth(&read, None)?,
-                    HiveType::Timestamp => timestamp_of_text(read)?,
-                    _ => cast(read, target),
+                    HiveType::Timestamp => timestamp_of_text(filled(read)?)?,
+                    HiveType::Date => cast(call(session, TEXT_DATE, vec![read])?, target),
+                    _ if target.is_integer() => try_cast(call(session, TEXT_INTEGER, vec![read])?, target),
+                    _ if target.is_floating() => try_cast(read, target),
+                    _ => cast(filled(read)?, target),
                 })
             }
         }
     }
 }
 
-/// `read` where no escape is in the text (apart from that of NULL, which `read` knows): escapes are not read here.
-fn unescaped(text: &Expr, read: Expr, escape: char, column: &str) -> Result<Expr> {
+fn call(session: &dyn Session, name: &str, arguments: Vec<Expr>) -> Result<Expr> {
+    let function = session.scalar_functions().get(name).ok_or_else(|| Error::internal(format!("there is no function {name}")))?;
+    Ok(function.call(arguments))
+}
+
+/// `text` where no escape is in it (apart from that of Hive's NULL): escapes are not read here.
+fn unescaped(text: Expr, escape: char, column: &str) -> Result<Expr> {
     let pattern = match escape {
         '\\' | '%' | '_' => format!("%\\{escape}%"),
         other => format!("%{other}%"),
@@ -124,7 +164,7 @@ fn unescaped(text: &Expr, read: Expr, escape: char, column: &str) -> Result<Expr
     let is_null = text.clone().eq(lit(HIVE_NULL));
     let message = format!("NOT_SUPPORTED: an escape in a text file, in column {column}: ");
     when(is_null.is_not_true().and(has_escape), failure(message, text.clone(), DataType::Utf8))
-        .otherwise(read)
+        .otherwise(text)
         .map_err(Error::from)
 }
 

@@ -1,0 +1,127 @@
+//! Lines of text files as Hive's LazySimpleSerDe reads them: fields by their number, and values that are NULL where a field has none.
+//!
+//! The rules are those of Trino's reader of such files: a field too many is nobody's, a missing one is NULL, the digits behind
+//! an integer's point are left out, and the days and months of a date may run over.
+
+use super::Functions;
+use super::text_support::{Arg, Entry, Eval, Row, add_table, on};
+use chrono::{Datelike, Days, Months, NaiveDate};
+use datafusion::error::Result;
+use std::borrow::Cow;
+
+/// Name of the function of a line, its separator, its escape (may be empty), a number from 0 and the text that stands for NULL that
+/// gives a field.
+pub const TEXT_FIELD: &str = "owlet_text_field";
+/// Name of the function that gives a field's integer.
+pub const TEXT_INTEGER: &str = "owlet_text_integer";
+/// Name of the function that gives a field's date, as days since 1970.
+pub const TEXT_DATE: &str = "owlet_text_date";
+
+static TABLE: &[Entry] = &[
+    (TEXT_FIELD, &[on(&[Arg::Text, Arg::Text, Arg::Text, Arg::Int, Arg::Text], Eval::Text(field))]),
+    (TEXT_INTEGER, &[on(&[Arg::Text], Eval::Int(|row| Ok(integer(row.text(0)))))]),
+    (TEXT_DATE, &[on(&[Arg::Text], Eval::Int32(|row| Ok(date(row.text(0)))))]),
+];
+
+pub(super) fn add(functions: &mut Functions) {
+    add_table(functions, TABLE);
+}
+
+fn field<'a>(row: &Row<'a>) -> Result<Option<Cow<'a, str>>> {
+    let (line, separator, escape) = (row.text(0), row.text(1), row.text(2));
+    let number = usize::try_from(row.int(3)).unwrap_or(usize::MAX);
+    let found = match escape.as_bytes().first() {
+        None => line.split(separator).nth(number),
+        Some(escape) => escaped_fields(line, separator, *escape).nth(number),
+    };
+    Ok(found.filter(|found| *found != row.text(4)).map(Cow::Borrowed))
+}
+
+/// The fields of a line in which the byte behind an escape separates nothing.
+fn escaped_fields<'a>(line: &'a str, separator: &'a str, escape: u8) -> impl Iterator<Item = &'a str> {
+    let mut is_escaped = false;
+    line.split(move |c: char| {
+        let is_plain = !std::mem::take(&mut is_escaped);
+        is_escaped = is_plain && c == char::from(escape);
+        is_plain && !is_escaped && separator.starts_with(c)
+    })
+}
+
+fn integer(text: &str) -> Option<i64> {
+    let Some((whole, fraction)) = text.split_once('.') else { return text.parse().ok() };
+    let is_number = fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let (sign, digits) = whole.split_at(usize::from(whole.starts_with(['-', '+'])));
+    match digits {
+        "" => (is_number && !(sign.is_empty() && fraction.is_empty())).then_some(0),
+        _ => whole.parse().ok().filter(|_| is_number),
+    }
+}
+
+/// The days from 1970 to a date, of which a time of day is left out.
+fn date(text: &str) -> Option<i32> {
+    let text = text.trim();
+    let text = text.split_once(' ').map_or(text, |(date, _)| date);
+    let (sign, rest) = text.split_at(usize::from(text.starts_with(['-', '+'])));
+    let mut parts = rest.split('-').map(|part| {
+        let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse::<u32>().ok().filter(|_| is_number)
+    });
+    let (Some(Some(year)), Some(Some(month)), Some(Some(day)), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return None;
+    };
+    let year = i32::try_from(year).ok()? * if sign == "-" { -1 } else { 1 };
+    let first = NaiveDate::from_ymd_opt(year, 1, 1)?;
+    let month_begins = match month {
+        0 => first.checked_sub_months(Months::new(1))?,
+        month => first.checked_add_months(Months::new(month - 1))?,
+    };
+    let date = match day {
+        0 => month_begins.pred_opt()?,
+        day => month_begins.checked_add_days(Days::new(u64::from(day - 1)))?,
+    };
+    let epoch = NaiveDate::default();
+    Some(date.num_days_from_ce() - epoch.num_days_from_ce())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_escaped_separator_is_in_its_field() {
+        let fields = |line| escaped_fields(line, ",", b'\\').collect::<Vec<_>>();
+        assert_eq!(fields("a\\,b,c"), ["a\\,b", "c"]);
+        assert_eq!(fields("a\\\\,b,"), ["a\\\\", "b", ""]);
+        assert_eq!(fields("ü\\ä,\\"), ["ü\\ä", "\\"]);
+    }
+
+    #[test]
+    fn integers_lose_their_fraction_and_nothing_else_is_one() {
+        for (text, wanted) in
+            [("7", 7), ("+7", 7), ("-7.99", -7), ("0012.", 12), ("-.5", 0), (".5", 0), ("9223372036854775807", i64::MAX)]
+        {
+            assert_eq!(integer(text), Some(wanted), "{text}");
+        }
+        for text in ["", ".", "x", " 7", "7 ", "1e3", "1.2.3", "1.x", "--1.0", "9223372036854775808", "-"] {
+            assert_eq!(integer(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_run_over() {
+        let day = |text: &str| date(text).map(|days| (NaiveDate::default() + chrono::TimeDelta::days(days.into())).to_string());
+        for (text, wanted) in [
+            ("1986-01-33", "1986-02-02"),
+            (" 2024-2-29 10:00:00", "2024-02-29"),
+            ("2023-13-01", "2024-01-01"),
+            ("2024-00-00", "2023-11-30"),
+            ("-0001-01-01", "-0001-01-01"),
+        ] {
+            assert_eq!(day(text).as_deref(), Some(wanted), "{text}");
+        }
+        for text in ["", "x", "2024", "2024-01", "2024-01-01-01", "2024-01-0x", "2024--1-01", "999999999-01-01", "2024/01/01"] {
+            assert_eq!(day(text), None, "{text}");
+        }
+    }
+}
