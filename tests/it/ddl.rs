@@ -338,6 +338,25 @@ async fn failing(world: World) {
 }
 
 #[test]
+fn rows_are_written_to_the_place_that_they_are_read_from() {
+    each(async |world| {
+        // As in a catalog, nothing in a location is encoded.
+        for (at, name) in ["a%20b", "a b", "50%", "é%C3%A9"].into_iter().enumerate() {
+            let place = world.url(&format!("bucket/{name}/"));
+            world
+                .run(&[
+                    &format!("create table w{at} with (external_location = '{place}') as select 1 id"),
+                    &format!("insert into w{at} values 2"),
+                ])
+                .await;
+            assert_eq!(world.sorted(&format!("select id from w{at}")).await, ["1", "2"], "{name}");
+            assert!(world.files().iter().any(|path| path.contains(&format!("{name}/"))), "{name}: {:?}", world.files());
+        }
+        assert!(!world.files().iter().any(|path| path.contains("_owlet_staging")), "{:?}", world.files());
+    });
+}
+
+#[test]
 fn a_table_that_the_catalog_refuses_loses_its_files() {
     block_on(async {
         let world = World::new(0);

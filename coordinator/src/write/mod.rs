@@ -185,8 +185,8 @@ impl Coordinator {
         let run = self.start(&QueryControl::new())?;
         let recovery = run.recovery(workspace.named_catalog(run.registry())?);
         let mut recovered = RecoveredWrites::default();
-        for place in &run.settings().write_locations {
-            recovered.count(recovery.run_lost(place, query).await?);
+        for place in run.writes().roots() {
+            recovered.count(recovery.run_lost(&place, query).await?);
         }
         Ok(recovered)
     }

@@ -41,6 +41,12 @@ impl DataLocations {
         Ok(Self { allowed, access })
     }
 
+    /// The folders, as `s3://bucket/folder/` with characters that stand for themselves.
+    pub(super) fn folders(&self) -> Vec<String> {
+        let slash = |path: &Path| if path.as_ref().is_empty() { "" } else { "/" };
+        self.allowed.iter().map(|(root, path)| format!("{root}/{path}{}", slash(path))).collect()
+    }
+
     /// Checks that `path` in `store` (`s3://bucket`, `file://`) may be used.
     ///
     /// # Errors

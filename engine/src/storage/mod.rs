@@ -135,6 +135,11 @@ impl StoreRegistry {
         }
     }
 
+    /// The folders that SQL may write to, as `s3://bucket/folder/` with characters that stand for themselves.
+    pub fn write_locations(&self) -> Vec<String> {
+        self.storage.writable.folders()
+    }
+
     /// The store at `url`, the path there, and the allowed folder above it, if SQL may write to it; no request is made.
     ///
     /// # Errors

@@ -45,28 +45,38 @@ impl WriteAccess {
         &self.label
     }
 
-    /// The folder at the URL `location`; no request is made.
+    /// The folder at `location`, whose characters stand for themselves as in a catalog; no request is made.
     ///
     /// # Errors
     /// [`crate::ErrorKind::AccessDenied`] outside the setting `write_locations`, [`crate::ErrorKind::InvalidQuery`] for
     /// what is no URL of a folder.
     pub fn folder(&self, location: &str) -> Result<WriteFolder> {
-        let url = Url::parse(location).map_err(|e| Error::invalid(format!("location '{location}': {e}")))?;
+        let url = url_of(location)?;
         let (store, base, _) = self.registry.writable(&url)?;
         let on_disk = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten();
         Ok(WriteFolder::new(store, base, root_url(&url), on_disk))
     }
 
-    /// The folder of the setting `write_locations` that the URL `location` lies in.
+    /// The folders of the setting `write_locations`, as [`Self::folder`] takes them.
+    pub fn roots(&self) -> Vec<String> {
+        self.registry.write_locations()
+    }
+
+    /// The folder of the setting `write_locations` that `location` lies in.
     ///
     /// # Errors
     /// As [`Self::folder`].
     pub fn root(&self, location: &str) -> Result<WriteFolder> {
-        let url = Url::parse(location).map_err(|e| Error::invalid(format!("location '{location}': {e}")))?;
+        let url = url_of(location)?;
         let (store, _, base) = self.registry.writable(&url)?;
         let on_disk = (url.scheme() == "file").then(|| PathBuf::from(format!("/{base}")));
         Ok(WriteFolder::new(store, base, root_url(&url), on_disk))
     }
+}
+
+/// The URL of a location in which nothing is encoded.
+fn url_of(location: &str) -> Result<Url> {
+    Url::parse(&location.replace('%', "%25")).map_err(|e| Error::invalid(format!("location '{location}': {e}")))
 }
 
 fn root_url(url: &Url) -> String {
