@@ -145,7 +145,7 @@ impl Coordinator {
             Ok(folder) => Staging::new(folder, run.id()),
             Err(error) => return Err(write_failed(&run, control, error)),
         };
-        let (plan, open) = match caught("the query", run.prepare(plan, spec, &staging, after)).await {
+        let (plan, open) = match caught("the query", run.prepare(plan, spec, after)).await {
             Ok(prepared) => prepared,
             Err(error) => return Err(write_failed(&run, control, error)),
         };
@@ -193,19 +193,10 @@ impl Coordinator {
 }
 
 impl Query {
-    /// The plan of the write, in a place that is fit for it, and shown to others.
-    async fn prepare(
-        &mut self,
-        plan: LogicalPlan,
-        spec: &WriteSpec,
-        staging: &Staging,
-        after: &After,
-    ) -> Result<(LogicalPlan, OpenWrite)> {
+    /// The plan of the write, in a place where nothing of lost ones is left, and shown to others.
+    async fn prepare(&mut self, plan: LogicalPlan, spec: &WriteSpec, after: &After) -> Result<(LogicalPlan, OpenWrite)> {
         let logical = WriteNode::plan(plan, spec.clone(), self.id())?;
         self.recovery(after.catalog().cloned()).run(&spec.location).await?;
-        if spec.must_be_empty {
-            staging.refuse_files().await?;
-        }
         let open = OpenWrite::begin(self.writes().root(&spec.location)?, &spec.location, self.id()).await?;
         Ok((logical, open))
     }

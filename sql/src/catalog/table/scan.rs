@@ -217,8 +217,7 @@ impl FileTable {
             let column = Expr::Column(datafusion::common::Column::new_unqualified(found.name()));
             let expr = match (self.columns.get(*index), &self.format) {
                 (Some(typed), TableFormat::Text(text)) => {
-                    let string = text.string(session, column, *index)?;
-                    shape::cut(session, text.value(session, string, typed)?, typed)?
+                    shape::cut(session, text.value(session, column, *index, typed)?, typed)?
                 }
                 (Some(typed), _) => shape::cut(session, shape::value(column, found.data_type(), typed)?, typed)?,
                 (None, _) => column,

@@ -87,15 +87,6 @@ impl TextFormat {
         }
     }
 
-    /// The string of the column with the number `index` from what the reader gives at [`Self::place_of`] it.
-    pub(super) fn string(&self, session: &dyn Session, read: Expr, index: usize) -> Result<Expr> {
-        let Serde::LazySimple { null, escape } = &self.serde else { return Ok(read) };
-        let separator = char::from(self.delimiter).to_string();
-        let escape = escape.map(String::from).unwrap_or_default();
-        let number = i64::try_from(index).map_err(|e| Error::internal(e.to_string()))?;
-        call(session, TEXT_FIELD, vec![read, lit(separator), lit(escape), lit(number), lit(null.as_str())])
-    }
-
     /// For a reader of strings. An empty one of OpenCSVSerde comes as NULL, which [`Self::value`] puts right.
     pub(super) fn options(&self) -> CsvOptions {
         let (delimiter, quote, escape, quoted) = match &self.serde {
@@ -114,12 +105,12 @@ impl TextFormat {
         }
     }
 
-    /// The value of a column from its string.
-    pub(super) fn value(&self, session: &dyn Session, text: Expr, column: &TypedColumn) -> Result<Expr> {
+    /// The value of the column with the number `index` from what the reader gives at [`Self::place_of`] it.
+    pub(super) fn value(&self, session: &dyn Session, read: Expr, index: usize, column: &TypedColumn) -> Result<Expr> {
         let target = column.field.data_type().clone();
         match &self.serde {
             Serde::OpenCsv { .. } => {
-                let text = when(text.clone().is_null(), lit("")).otherwise(text)?;
+                let text = when(read.clone().is_null(), lit("")).otherwise(read)?;
                 Ok(match column.hive {
                     HiveType::String | HiveType::Varchar(_) => text,
                     // Milliseconds since 1970, as Athena reads timestamps of this serde.
@@ -128,21 +119,28 @@ impl TextFormat {
                     _ => cast(text, target),
                 })
             }
-            Serde::LazySimple { escape, .. } => {
-                let read = escape.map_or(Ok(text.clone()), |escape| unescaped(text, escape, &column.name))?;
+            Serde::LazySimple { null, escape } => {
+                let separator = char::from(self.delimiter).to_string();
+                let mark = escape.map(String::from).unwrap_or_default();
+                let number = i64::try_from(index).map_err(|e| Error::internal(e.to_string()))?;
+                let text = call(session, TEXT_FIELD, vec![read, lit(separator), lit(mark), lit(number), lit(null.as_str())])?;
+                let text = match escape {
+                    Some(escape) => unescaped(text, *escape, &column.name)?,
+                    None => text,
+                };
                 // An empty string is one; an empty number is none.
-                let filled = |read: Expr| {
+                let without_empty = |text: Expr| {
                     let null = lit(datafusion::common::ScalarValue::Utf8(None));
-                    when(read.clone().eq(lit("")), null).otherwise(read).map_err(Error::from)
+                    when(text.clone().eq(lit("")), null).otherwise(text).map_err(Error::from)
                 };
                 Ok(match column.hive {
-                    HiveType::String | HiveType::Varchar(_) => read,
-                    HiveType::Boolean => truth(&read, None)?,
-                    HiveType::Timestamp => timestamp_of_text(filled(read)?)?,
-                    HiveType::Date => cast(call(session, TEXT_DATE, vec![read])?, target),
-                    _ if target.is_integer() => try_cast(call(session, TEXT_INTEGER, vec![read])?, target),
-                    _ if target.is_floating() => try_cast(read, target),
-                    _ => cast(filled(read)?, target),
+                    HiveType::String | HiveType::Varchar(_) => text,
+                    HiveType::Boolean => truth(&text, None)?,
+                    HiveType::Timestamp => timestamp_of_text(without_empty(text)?)?,
+                    HiveType::Date => cast(call(session, TEXT_DATE, vec![text])?, target),
+                    _ if target.is_integer() => try_cast(call(session, TEXT_INTEGER, vec![text])?, target),
+                    _ if target.is_floating() => try_cast(text, target),
+                    _ => cast(without_empty(text)?, target),
                 })
             }
         }
