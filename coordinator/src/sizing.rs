@@ -11,9 +11,9 @@ use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, ParquetF
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::utils::{collect_columns, conjunction};
+use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, replace_columns_with_literals};
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use datafusion::physical_plan::ExecutionPlan;
@@ -219,9 +219,19 @@ struct FileColumns {
 }
 
 impl FileColumns {
+    /// Conditions on columns that are not in `schema`, as those of partitions are, leave nothing out.
     fn new(schema: SchemaRef, names: HashSet<String>, predicate: Option<Arc<dyn PhysicalExpr>>) -> Self {
+        let is_own = |part: &Arc<dyn PhysicalExpr>| {
+            collect_columns(part)
+                .iter()
+                .all(|column| schema.fields().get(column.index()).is_some_and(|f| f.name() == column.name()))
+        };
+        let own = |predicate: Arc<dyn PhysicalExpr>| {
+            let parts: Vec<_> = split_conjunction(&predicate).into_iter().filter(|part| is_own(part)).map(Arc::clone).collect();
+            (!parts.is_empty()).then(|| conjunction(parts))
+        };
         let prune = |predicate| PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema)).try_build(predicate).ok();
-        Self { predicate: predicate.and_then(prune), schema, names }
+        Self { predicate: predicate.and_then(own).and_then(prune), schema, names }
     }
 }
 

@@ -233,7 +233,7 @@ impl MergedSchema {
             return Ok(());
         }
         self.last = Some(Arc::clone(schema));
-        for field in schema.fields() {
+        for field in &schema.fields().iter().map(as_varchar).collect::<Vec<_>>() {
             match self.by_name.get(field.name()) {
                 None => {
                     self.by_name.insert(field.name().clone(), self.fields.len());
@@ -274,6 +274,21 @@ impl MergedSchema {
         }
         Arc::new(builder.finish())
     }
+}
+
+/// `field` with text as varchar has it: the layout that other tools write for long texts is JSON's here.
+fn as_varchar(field: &FieldRef) -> FieldRef {
+    use DataType::{FixedSizeList, LargeList, LargeUtf8, List, Map, Struct, Utf8};
+    let data_type = match field.data_type() {
+        LargeUtf8 => Utf8,
+        List(item) => List(as_varchar(item)),
+        LargeList(item) => LargeList(as_varchar(item)),
+        FixedSizeList(item, size) => FixedSizeList(as_varchar(item), *size),
+        Struct(fields) => Struct(fields.iter().map(as_varchar).collect()),
+        Map(entries, sorted) => Map(as_varchar(entries), *sorted),
+        _ => return Arc::clone(field),
+    };
+    Arc::new(Field::clone(field).with_data_type(data_type))
 }
 
 /// The type that holds both without loss, where there is one.
@@ -369,6 +384,17 @@ mod tests {
         assert_eq!(wider(&DataType::Float64, &DataType::Float32), Some(DataType::Float64));
         assert_eq!(wider(&DataType::Int64, &DataType::Float64), None);
         assert_eq!(wider(&DataType::Utf8, &DataType::Int64), None);
+    }
+
+    #[test]
+    fn long_text_of_other_tools_is_no_json() {
+        let large = Field::new("item", DataType::LargeUtf8, true);
+        let row = DataType::Struct(vec![Field::new("a", DataType::LargeUtf8, true)].into());
+        let field =
+            |item: DataType| Arc::new(Field::new("c", DataType::LargeList(Arc::new(Field::new("item", item, true))), true));
+        assert_eq!(as_varchar(&Arc::new(large)).data_type(), &DataType::Utf8);
+        let plain = DataType::Struct(vec![Field::new("a", DataType::Utf8, true)].into());
+        assert_eq!(as_varchar(&field(row)), field(plain));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod access;
 mod athena_sql;
 mod bad_input;
+mod columns;
 mod compatibility;
 mod conformance;
 mod ddl;

@@ -2,6 +2,7 @@
 
 use super::{Column, ResultFormat};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, TimeUnit};
+use engine::functions::JSON;
 use engine::{Error, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub(super) fn sql_type(data_type: &DataType) -> String {
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale)
         | DataType::Decimal256(precision, scale) => format!("decimal({precision},{scale})"),
+        json if *json == JSON => "json".to_owned(),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "varchar".to_owned(),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "varbinary".to_owned(),
         DataType::Date32 | DataType::Date64 => "date".to_owned(),

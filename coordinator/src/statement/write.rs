@@ -303,7 +303,7 @@ fn fits(from: &DataType, to: &DataType) -> bool {
     let place = |kind: &DataType| NUMBERS.iter().position(|number| number == kind);
     match (from, to) {
         (DataType::Null, _) => true,
-        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, DataType::Utf8) => true,
+        (DataType::Utf8 | DataType::Utf8View, DataType::Utf8) => true,
         (DataType::Binary | DataType::LargeBinary | DataType::BinaryView, DataType::Binary) => true,
         // Integer literals are bigint here; a value out of range fails in the cast.
         (DataType::Int64, DataType::Int8 | DataType::Int16 | DataType::Int32) => true,

@@ -50,7 +50,10 @@ pub(super) fn plain(data_type: &DataType) -> &DataType {
     }
 }
 
-/// True for the three representations of text.
+/// The type of JSON values, which are their text. Nothing else is of this type: varchar has other layouts.
+pub const JSON: DataType = DataType::LargeUtf8;
+
+/// True for the representations of text, JSON among them.
 pub(crate) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
@@ -394,13 +397,14 @@ impl Call<'_> {
         Ok(Arc::new(builder.finish()))
     }
 
-    /// A result of texts.
+    /// A result of texts, or of JSON where that is planned.
     pub(super) fn make_texts<S: AsRef<str>>(&self, mut row: impl FnMut(usize) -> Result<Option<S>>) -> Result<ArrayRef> {
         let mut builder = StringBuilder::with_capacity(self.rows, self.rows * 8);
         for index in 0..self.rows {
             builder.append_option(row(index)?);
         }
-        Ok(Arc::new(builder.finish()))
+        let texts = builder.finish();
+        if *self.returns == JSON { Ok(cast(&texts, &JSON)?) } else { Ok(Arc::new(texts)) }
     }
 
     /// A result of booleans.

@@ -27,6 +27,7 @@ mod url;
 mod window;
 
 pub use check::check_functions;
+pub use define::JSON;
 
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;

@@ -16,11 +16,21 @@ pub const TEXT_FIELD: &str = "owlet_text_field";
 pub const TEXT_INTEGER: &str = "owlet_text_integer";
 /// Name of the function that gives a field's date, as days since 1970.
 pub const TEXT_DATE: &str = "owlet_text_date";
+/// Name of the function that gives a field's timestamp, as milliseconds since 1970.
+pub const TEXT_TIMESTAMP: &str = "owlet_text_timestamp";
+/// Name of the function that gives a field without its escapes.
+pub const TEXT_UNESCAPED: &str = "owlet_text_unescaped";
+/// Shorter texts are no timestamps to Hive, in bytes.
+const MIN_TIMESTAMP_BYTES: usize = 8;
+/// Most digits of a fraction of a second.
+const MAX_FRACTION_DIGITS: usize = 9;
 
 static TABLE: &[Entry] = &[
     (TEXT_FIELD, &[on(&[Arg::Text, Arg::Text, Arg::Text, Arg::Int, Arg::Text], Eval::Text(field))]),
     (TEXT_INTEGER, &[on(&[Arg::Text], Eval::Int(|row| Ok(integer(row.text(0)))))]),
-    (TEXT_DATE, &[on(&[Arg::Text], Eval::Int32(|row| Ok(date(row.text(0)))))]),
+    (TEXT_DATE, &[on(&[Arg::Text], Eval::Int32(|row| Ok(date(row.text(0)).map(days))))]),
+    (TEXT_TIMESTAMP, &[on(&[Arg::Text], Eval::Int(|row| Ok(timestamp(row.text(0)))))]),
+    (TEXT_UNESCAPED, &[on(&[Arg::Text, Arg::Text], Eval::Text(|row| Ok(Some(unescaped(row.text(0), row.text(1))))))]),
 ];
 
 pub(super) fn add(functions: &mut Functions) {
@@ -59,10 +69,56 @@ fn integer(text: &str) -> Option<i64> {
     }
 }
 
-/// The days from 1970 to a date, of which a time of day is left out.
-fn date(text: &str) -> Option<i32> {
+/// The characters of `text`, each escaped one without its escape; one at the end is a character.
+fn unescaped<'a>(text: &'a str, escape: &str) -> Cow<'a, str> {
+    let Some(escape) = escape.chars().next().filter(|escape| text.contains(*escape)) else { return Cow::Borrowed(text) };
+    let mut out = String::with_capacity(text.len());
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        out.push(if letter == escape { letters.next().unwrap_or(escape) } else { letter });
+    }
+    Cow::Owned(out)
+}
+
+/// The days from 1970 to `date`.
+fn days(date: NaiveDate) -> i32 {
+    date.num_days_from_ce() - NaiveDate::default().num_days_from_ce()
+}
+
+/// A date, of which a time of day is left out.
+fn date(text: &str) -> Option<NaiveDate> {
     let text = text.trim();
-    let text = text.split_once(' ').map_or(text, |(date, _)| date);
+    calendar_day(text.split_once(' ').map_or(text, |(date, _)| date))
+}
+
+/// The milliseconds from 1970 to a date with a time, with a blank or as ISO 8601 has it; half of one is a whole one. The
+/// numbers of the time may run over as those of the date do.
+fn timestamp(text: &str) -> Option<i64> {
+    if text.len() < MIN_TIMESTAMP_BYTES {
+        return None;
+    }
+    let (date, time) = text.trim().split_once([' ', 'T', 't'])?;
+    let is_iso = !text.trim().contains(' ');
+    let number = |text: &str| text.parse::<i64>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let mut parts = time.splitn(3, ':');
+    let (hours, minutes) = (number(parts.next()?)?, number(parts.next()?)?);
+    let (seconds, fraction) = match parts.next() {
+        Some(seconds) => seconds.split_once('.').map_or((seconds, None), |(seconds, fraction)| (seconds, Some(fraction))),
+        None if is_iso => ("0", None),
+        None => return None,
+    };
+    let nanos = match fraction {
+        None => 0,
+        Some("") if is_iso => 0,
+        Some(digits) if (1..=MAX_FRACTION_DIGITS).contains(&digits.len()) => number(&format!("{digits:0<9}"))?,
+        Some(_) => return None,
+    };
+    let of_day = hours.checked_mul(3_600)?.checked_add(minutes.checked_mul(60)?)?.checked_add(number(seconds)?)?;
+    let seconds = i64::from(days(calendar_day(date)?)).checked_mul(86_400)?.checked_add(of_day)?;
+    seconds.checked_mul(1_000)?.checked_add((nanos + 500_000) / 1_000_000)
+}
+
+fn calendar_day(text: &str) -> Option<NaiveDate> {
     let (sign, rest) = text.split_at(usize::from(text.starts_with(['-', '+'])));
     let mut parts = rest.split('-').map(|part| {
         let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -78,12 +134,10 @@ fn date(text: &str) -> Option<i32> {
         0 => first.checked_sub_months(Months::new(1))?,
         month => first.checked_add_months(Months::new(month - 1))?,
     };
-    let date = match day {
-        0 => month_begins.pred_opt()?,
-        day => month_begins.checked_add_days(Days::new(u64::from(day - 1)))?,
-    };
-    let epoch = NaiveDate::default();
-    Some(date.num_days_from_ce() - epoch.num_days_from_ce())
+    match day {
+        0 => month_begins.pred_opt(),
+        day => month_begins.checked_add_days(Days::new(u64::from(day - 1))),
+    }
 }
 
 #[cfg(test)]
@@ -96,6 +150,44 @@ mod tests {
         assert_eq!(fields("a\\,b,c"), ["a\\,b", "c"]);
         assert_eq!(fields("a\\\\,b,"), ["a\\\\", "b", ""]);
         assert_eq!(fields("ü\\ä,\\"), ["ü\\ä", "\\"]);
+    }
+
+    #[test]
+    fn escapes_leave_what_they_escape() {
+        for (text, wanted) in [("a\\,b", "a,b"), ("\\\\n", "\\n"), ("ü\\ä\\", "üä\\"), ("plain", "plain")] {
+            assert_eq!(unescaped(text, "\\"), wanted);
+        }
+        assert_eq!(unescaped("a\\b", ""), "a\\b");
+    }
+
+    #[test]
+    fn timestamps_are_read_as_hive_reads_them() {
+        for (text, millis) in [
+            ("1970-01-01 00:00:01", 1_000),
+            (" 1970-1-1 0:0:1.0005 ", 1_001),
+            ("1970-01-01T00:01", 60_000),
+            ("1970-01-01t00:00:00.999999999", 1_000),
+            ("1969-12-31 23:59:59.9", -100),
+            ("1969-12-32 24:61:60", 90_120_000),
+        ] {
+            assert_eq!(timestamp(text), Some(millis), "{text}");
+        }
+        for text in [
+            "",
+            "1-1-1 0:",
+            "1970-01-01",
+            "1970-01-01 00:00",
+            "1970-01-01 00:00:00.",
+            "1970-01-01 00:00:00.1234567890",
+            "1970-01-01 00:00:00Z",
+            "1970-01-01 +1:00:00",
+            "1970-01-01 00:00:00 x",
+            "x970-01-01 00:00:00",
+            "1970-01-01T00:00:00+01:00",
+            "1700000000",
+        ] {
+            assert_eq!(timestamp(text), None, "{text}");
+        }
     }
 
     #[test]
@@ -112,7 +204,7 @@ mod tests {
 
     #[test]
     fn dates_run_over() {
-        let day = |text: &str| date(text).map(|days| (NaiveDate::default() + chrono::TimeDelta::days(days.into())).to_string());
+        let day = |text: &str| date(text).map(|date| date.to_string());
         for (text, wanted) in [
             ("1986-01-33", "1986-02-02"),
             (" 2024-2-29 10:00:00", "2024-02-29"),

@@ -9,6 +9,7 @@ pub(super) use column::Row;
 
 use self::column::Column;
 use super::Functions;
+use super::define::JSON;
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
@@ -103,6 +104,8 @@ pub(super) type Entries<'a, V = &'a str> = Vec<(&'a str, V)>;
 pub(super) enum Eval {
     /// `varchar`.
     Text(for<'a> fn(&Row<'a>) -> Value<Cow<'a, str>>),
+    /// JSON, as its text.
+    Json(for<'a> fn(&Row<'a>) -> Value<Cow<'a, str>>),
     /// `varbinary`.
     Bytes(for<'a> fn(&Row<'a>) -> Value<Cow<'a, [u8]>>),
     /// `bigint`.
@@ -129,6 +132,7 @@ impl Eval {
     fn data_type(self) -> DataType {
         match self {
             Self::Text(_) | Self::Refuse(_) => DataType::Utf8,
+            Self::Json(_) => JSON,
             Self::Bytes(_) => DataType::Binary,
             Self::Int(_) => DataType::Int64,
             Self::Int32(_) => DataType::Int32,

@@ -7,6 +7,7 @@
 use super::partition::is_key_type;
 use super::spec::{WriteFormat, WriteSpec};
 use crate::error::{Error, Result};
+use crate::functions::JSON;
 use crate::functions::bucket::is_bucket_type;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
@@ -72,7 +73,11 @@ fn written_type(data_type: &DataType, name: &str, format: &WriteFormat) -> Resul
         T::UInt16 => T::Int32,
         // Counts and row numbers are bigint in Athena; a value over it is an error of the cast.
         T::UInt32 | T::UInt64 => T::Int64,
-        T::Utf8 | T::LargeUtf8 | T::Utf8View => T::Utf8,
+        json if *json == JSON => {
+            let text = format!("NOT_SUPPORTED: column '{name}': Unsupported Hive type: json; use json_format for its text");
+            return Err(Error::invalid(text));
+        }
+        T::Utf8 | T::Utf8View => T::Utf8,
         T::Date64 => T::Date32,
         T::Timestamp(TimeUnit::Second | TimeUnit::Millisecond, None) => T::Timestamp(TimeUnit::Millisecond, None),
         T::Timestamp(_, None) => T::Timestamp(TimeUnit::Microsecond, None),
@@ -197,6 +202,7 @@ mod tests {
         assert!(kept(parquet(), T::UInt64).is_ok_and(|t| t == T::Int64));
         for (format, data_type, why) in [
             (parquet(), T::Null, "Column type is unknown"),
+            (parquet(), JSON, "Unsupported Hive type: json"),
             (parquet(), T::Float16, "no such type"),
             (parquet(), T::Decimal256(40, 2), "no such type"),
             (parquet(), T::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), "time zone"),

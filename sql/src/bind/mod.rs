@@ -5,6 +5,7 @@ mod distinct;
 mod membership;
 mod names;
 mod nullable;
+mod path;
 mod shadow;
 mod shown;
 #[cfg(test)]
@@ -83,6 +84,7 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
     using::without_outer_using(&mut query)?;
     unions::balance(&mut query);
     let names = Names::of(state, scope, &query, &versions, depth).await?;
+    path::hide(&mut query, names.with_path())?;
     let plan = match planned(&names, query.clone()) {
         Err(error) if is_about_names(&error) => {
             let mut distinct = query.clone();

@@ -2,9 +2,9 @@
 
 use super::columns::lower_cased;
 use super::versions::Versions;
-use super::{DEFAULT_CATALOG, DEFAULT_DATABASE, plan_query};
-use crate::catalog::AsOf;
+use super::{DEFAULT_CATALOG, DEFAULT_DATABASE, path, plan_query};
 use crate::catalog::delta::no_earlier_state;
+use crate::catalog::{self, AsOf};
 use crate::message::{named, planning_error, unknown_table};
 use crate::statement::{Limits, StatementKind, parse};
 use crate::tables::{Tables, is_location, open};
@@ -24,7 +24,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Location;
 use engine::{Error, ErrorKind, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -147,12 +147,13 @@ impl fmt::Display for FullName {
 pub(super) struct Names<'a> {
     state: &'a SessionState,
     tables: HashMap<TableReference, Arc<dyn TableSource>>,
+    with_path: HashSet<String>,
 }
 
 impl<'a> Names<'a> {
     /// No tables.
     pub(super) fn none(state: &'a SessionState) -> Self {
-        Self { state, tables: HashMap::new() }
+        Self { state, tables: HashMap::new(), with_path: HashSet::new() }
     }
 
     /// Opens the tables that `query` names, some of them as they were.
@@ -166,6 +167,8 @@ impl<'a> Names<'a> {
         let statement = ParsedStatement::Statement(Box::new(AstStatement::Query(Box::new(query.clone()))));
         let references = state.resolve_table_references(&statement).map_err(|error| planning_error(error, Some(query)))?;
         let mut tables = HashMap::with_capacity(references.len());
+        let wants_path = path::is_asked(query);
+        let (names_of_with, mut with_path) = (path::names_of_with(query), HashSet::new());
         for reference in references {
             if tables.contains_key(&reference) || state.table_functions().contains_key(reference.table()) {
                 continue;
@@ -175,10 +178,20 @@ impl<'a> Names<'a> {
                 Some((name, as_of)) => find_as_of(state, scope, (&reference, name, *as_of), place).await?,
                 None => find(state, scope, &reference, place, depth).await?,
             };
-            let provider = lower_cased(found, reference.table())?;
+            let name = reference.table().to_lowercase();
+            let more = if wants_path && !names_of_with.contains(&name) { catalog::with_path(&found)? } else { None };
+            if more.is_some() {
+                with_path.insert(name);
+            }
+            let provider = lower_cased(more.unwrap_or(found), reference.table())?;
             tables.insert(reference, provider_as_source(provider));
         }
-        Ok(Self { state, tables })
+        Ok(Self { state, tables, with_path })
+    }
+
+    /// The tables that have the column `"$path"`, by their names in lower case.
+    pub(super) fn with_path(&self) -> &HashSet<String> {
+        &self.with_path
     }
 
     pub(super) fn state(&self) -> &SessionState {

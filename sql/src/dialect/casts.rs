@@ -7,11 +7,12 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::functions::core::expr_fn::{get_field, named_struct};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, ScalarUDF, TryCast, cast, lit, try_cast, when};
 use datafusion::optimizer::AnalyzerRule;
-use engine::functions::Functions;
+use engine::functions::{Functions, JSON};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -56,6 +57,9 @@ impl AnalyzerRule for AthenaCasts {
 
 impl AthenaCasts {
     fn rewrite(&self, expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+        if let Expr::ScalarFunction(call) = &expression {
+            return self.json_argument(call, schema).map(|changed| changed.map_or(Transformed::no(expression), Transformed::yes));
+        }
         let (value, field, is_try) = match &expression {
             Expr::Cast(Cast { expr, field }) => (expr, field, false),
             Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
@@ -67,6 +71,23 @@ impl AthenaCasts {
             Some(converted) => Ok(Transformed::yes(converted)),
             None => Ok(Transformed::no(expression)),
         }
+    }
+
+    /// A cast that the text of the statement has as a function, of a JSON value.
+    fn json_argument(&self, call: &ScalarFunction, schema: &DFSchema) -> Result<Option<Expr>> {
+        let (is_try, to) = match call.name() {
+            "owlet_cast_varchar_n" => (false, DataType::Utf8),
+            "owlet_try_cast_varchar_n" => (true, DataType::Utf8),
+            "owlet_cast_timestamp_tz" => (false, DataType::Timestamp(TimeUnit::Millisecond, Some(Arc::from("UTC")))),
+            "owlet_try_cast_timestamp_tz" => (true, DataType::Timestamp(TimeUnit::Millisecond, Some(Arc::from("UTC")))),
+            _ => return Ok(None),
+        };
+        let Some((value, others)) = call.args.split_first() else { return Ok(None) };
+        if value.get_type(schema)? != JSON {
+            return Ok(None);
+        }
+        let converted = Conversion { functions: &self.functions, is_try }.of(value, &JSON, &to)?;
+        Ok(converted.map(|value| call.func.call(std::iter::once(value).chain(others.iter().cloned()).collect())))
     }
 }
 
@@ -90,6 +111,15 @@ fn never_fails(from: &DataType, to: &DataType) -> bool {
     }
 }
 
+/// The error of JSON beside a value of type `other`.
+pub(super) fn mixed(other: &DataType) -> DataFusionError {
+    let other = if is_text(other) { "varchar".to_string() } else { other.to_string() };
+    DataFusionError::Plan(format!(
+        "TYPE_MISMATCH: json and {other} do not mix: use CAST, or json_extract_scalar for the text of a JSON value"
+    ))
+}
+
+/// Whether values are text, or JSON.
 pub(super) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
@@ -115,6 +145,13 @@ impl Conversion<'_> {
         }
         if from == to || from.is_null() {
             return Ok(None);
+        }
+        if *from == JSON {
+            let target = if is_text(to) { &DataType::Utf8 } else { to };
+            return self.call("from_json", value, vec![lit(ScalarValue::try_from(target)?)], to);
+        }
+        if *to == JSON {
+            return Err(mixed(from));
         }
         let is_moment = |of: &DataType| matches!(of, Date32 | Timestamp(..));
         if is_moment(from) && to.is_numeric() || from.is_numeric() && is_moment(to) {

@@ -2,7 +2,7 @@
 //!
 //! DataFusion makes decimals of doubles, dates of numbers, and one time zone of several; and it has an order for NaN.
 
-use super::casts::is_text;
+use super::casts::{is_text, mixed};
 use super::{floats, operators, with_schema_again};
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::config::ConfigOptions;
@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, cast, lit, when,
 };
 use datafusion::optimizer::AnalyzerRule;
+use engine::functions::JSON;
 use engine::functions::arithmetic::{Checked, checked};
 use engine::functions::equal::nested_equal;
 use std::sync::Arc;
@@ -57,7 +58,15 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expression {
         Expr::Negative(inner) => Ok(negated(inner, schema)),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => compared(*left, op, *right, schema),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right }) => {
+            refuse_json(&[&left, &right], schema)?;
+            Ok(Transformed::no(binary(*left, Operator::StringConcat, *right)))
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => Ok(computed(*left, op, *right, schema)),
+        Expr::Like(like) => {
+            refuse_json(&[&like.expr, &like.pattern], schema)?;
+            Ok(Transformed::no(Expr::Like(like)))
+        }
         Expr::Between(Between { expr, negated, low, high }) => {
             let (all, changed) = unified(vec![*expr, *low, *high], schema, Zones::Any)?;
             Ok(match <[Expr; 3]>::try_from(all) {
@@ -230,8 +239,23 @@ enum Zones {
     One,
 }
 
+/// Refuses JSON where text is wanted.
+fn refuse_json(operands: &[&Expr], schema: &DFSchema) -> Result<()> {
+    let is_json = |operand: &&Expr| operand.get_type(schema).is_ok_and(|of| of == JSON);
+    if operands.iter().any(is_json) { Err(mixed(&DataType::Utf8)) } else { Ok(()) }
+}
+
+/// Refuses JSON beside other values.
+fn check_json(types: &[DataType]) -> Result<()> {
+    match types.iter().find(|of| **of != JSON && !of.is_null()) {
+        Some(other) if types.contains(&JSON) => Err(mixed(other)),
+        _ => Ok(()),
+    }
+}
+
 /// What all of `types` must become; none where they are left to DataFusion.
 fn common(types: &[DataType], zones: Zones) -> Result<Option<DataType>> {
+    check_json(types)?;
     let moments = || types.iter().filter(|of| matches!(of, DataType::Timestamp(..) | DataType::Date32));
     if moments().next().is_some() && types.iter().any(DataType::is_numeric) {
         return Err(DataFusionError::Plan("TYPE_MISMATCH: a date or timestamp and a number have no common type".into()));

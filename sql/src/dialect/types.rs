@@ -4,6 +4,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType as SqlType, ExactNumberInfo, StructField, TimezoneInfo};
+use engine::functions::JSON;
 use std::sync::Arc;
 
 /// Most digits of a decimal.
@@ -40,6 +41,7 @@ fn arrow_type(sql_type: &SqlType) -> Result<DataType> {
         SqlType::Real | SqlType::Float(ExactNumberInfo::None) => DataType::Float32,
         SqlType::Double(ExactNumberInfo::None) | SqlType::DoublePrecision => DataType::Float64,
         SqlType::Varchar(None) | SqlType::String(None) => DataType::Utf8,
+        SqlType::JSON => JSON,
         SqlType::Varbinary(None) => DataType::Binary,
         SqlType::Date => DataType::Date32,
         SqlType::Decimal(info) | SqlType::Numeric(info) | SqlType::Dec(info) => decimal(info).ok_or_else(|| refused(sql_type))?,

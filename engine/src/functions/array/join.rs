@@ -1,5 +1,6 @@
 //! `array_join`: elements as text in one string.
 
+use crate::functions::define::JSON;
 use crate::functions::nested::{Call, as_list, check_count, list_item};
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
@@ -17,6 +18,9 @@ pub(super) fn types(types: &[DataType]) -> Result<Vec<DataType>> {
             || matches!(item, DataType::Boolean | DataType::Dictionary(..)))
     {
         return plan_err!("elements of type {item} cannot be cast to varchar");
+    }
+    if list_item(&types[0]) == Some(JSON) {
+        return not_impl_err!("elements of type json are not supported: cast them to varchar first");
     }
     if matches!(
         list_item(&types[0]),

@@ -48,6 +48,12 @@ fn read(text: &str, scale: i64) -> Option<Option<i128>> {
     Some(Some(if negative { -value } else { value }))
 }
 
+/// The unscaled decimal that `text` is at this precision and scale; `None` when it is no number, or too large.
+pub(super) fn parse(text: &str, precision: u8, scale: i8) -> Option<i128> {
+    let limit = 10_i128.pow(u32::from(precision.min(MAX_PRECISION)));
+    read(text, i64::from(scale)).flatten().filter(|value| value.abs() < limit)
+}
+
 fn decimal_type(typing: &Typing<'_>) -> Result<DataType> {
     let source = typing.kind(0);
     if !(is_text(source) || source.is_numeric() || matches!(source, DataType::Boolean | DataType::Null)) {
@@ -67,7 +73,6 @@ fn cast_decimal(call: &Call<'_>, forgive: bool) -> Result<ArrayRef> {
     let write = writer(array, None, JAVA)?;
     let at = index_of(call, 0)?;
     let kind = type_name(array.data_type()).to_uppercase();
-    let limit = 10_i128.pow(u32::from(precision.min(MAX_PRECISION)));
     call.make::<Decimal128Type, _>(|row| {
         let Some(text) = write(at(row))? else { return Ok(None) };
         let number = match text.as_str() {
@@ -75,8 +80,7 @@ fn cast_decimal(call: &Call<'_>, forgive: bool) -> Result<ArrayRef> {
             "false" if kind == "BOOLEAN" => "0",
             other => other,
         };
-        let value = read(number, i64::from(scale)).flatten().filter(|value| value.abs() < limit);
-        let value = match value {
+        let value = match parse(number, precision, scale) {
             Some(value) => Ok(value),
             None => exec_err!("Cannot cast {kind} '{text}' to DECIMAL({precision}, {scale})"),
         };

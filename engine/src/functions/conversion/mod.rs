@@ -2,6 +2,7 @@
 
 mod decimal;
 mod format;
+mod from_json;
 mod instant;
 mod json;
 mod number;
@@ -20,4 +21,5 @@ pub(super) fn add(functions: &mut Functions) {
     decimal::register(functions);
     format::register(functions);
     json::register(functions);
+    from_json::register(functions);
 }

@@ -234,7 +234,7 @@ fn cast_double(call: &Call<'_>, forgive: bool) -> Result<ArrayRef> {
     call.make::<Float64Type, _>(value)
 }
 
-fn narrow(value: f64) -> f32 {
+pub(super) fn narrow(value: f64) -> f32 {
     value as f32
 }
 

@@ -1,6 +1,6 @@
 //! Trino's names of types, and numbers as Java and Trino write them.
 
-use super::super::define::{is_text, plain};
+use super::super::define::{JSON, is_text, plain};
 use crate::functions::datetime::digits_of;
 use arrow::datatypes::{DataType, Fields, IntervalUnit};
 
@@ -17,6 +17,7 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
         Float16 | Float32 => "real".into(),
         Float64 => "double".into(),
         Decimal32(p, s) | Decimal64(p, s) | Decimal128(p, s) | Decimal256(p, s) => format!("decimal({p},{s})"),
+        json if *json == JSON => "json".into(),
         text if is_text(text) => "varchar".into(),
         Binary | LargeBinary | BinaryView | FixedSizeBinary(_) => "varbinary".into(),
         Date32 | Date64 => "date".into(),

@@ -1,11 +1,13 @@
-//! JSON functions. A JSON value is its text: these functions read text, and those that give JSON give text.
+//! JSON functions. A JSON value is its text, in a layout that only JSON has: these functions read text of any layout.
 
 mod node;
 mod path;
 mod reader;
 mod sql_path;
 
-use self::node::{Duplicates, Node, is_integer, number_text};
+pub(super) use self::node::{Node, is_integer};
+
+use self::node::{Duplicates, number_text};
 use self::path::Path;
 use self::reader::{Kind, MAX_DEPTH, Problem, Read, Reader};
 use self::sql_path::SqlPath;
@@ -33,13 +35,13 @@ static TABLE: &[Entry] = &[
             on(TEXT_2, Eval::Bool(array_contains_text)),
         ],
     ),
-    ("json_array_get", &[on(TEXT_INT, Eval::Text(array_get))]),
+    ("json_array_get", &[on(TEXT_INT, Eval::Json(array_get))]),
     ("json_array_length", &[on(TEXT, Eval::Int(array_length))]),
     ("json_exists", &[on(TEXT_2, Eval::Bool(json_exists))]),
-    ("json_extract", &[on(TEXT_2, Eval::Text(extract))]),
+    ("json_extract", &[on(TEXT_2, Eval::Json(extract))]),
     ("json_extract_scalar", &[on(TEXT_2, Eval::Text(extract_scalar))]),
     ("json_format", &[on(TEXT, Eval::Text(format_json))]),
-    ("json_parse", &[on(TEXT, Eval::Text(parse))]),
+    ("json_parse", &[on(TEXT, Eval::Json(parse))]),
     ("json_query", &[on(TEXT_2, Eval::Text(json_query))]),
     ("json_size", &[on(TEXT_2, Eval::Int(size))]),
     ("json_value", &[on(TEXT_2, Eval::Text(json_value))]),
@@ -71,10 +73,16 @@ fn whole(text: &str) -> Read<Node<'_>> {
     if reader.at_end() { Ok(node) } else { Err(Problem::Malformed) }
 }
 
+/// The value whose whole text is `text`.
+///
+/// # Errors
+/// For text that is no JSON.
+pub(super) fn read(text: &str) -> Result<Node<'_>> {
+    whole(text).map_err(|problem| error(problem, || format!("Cannot convert value to JSON: '{text}'")))
+}
+
 fn parse<'a>(row: &Row<'a>) -> Text<'a> {
-    let words = || format!("Cannot convert value to JSON: '{}'", row.text(0));
-    let node = whole(row.text(0)).map_err(|problem| error(problem, words))?;
-    Ok(Some(node.sorted_text()?.into()))
+    Ok(Some(read(row.text(0))?.sorted_text()?.into()))
 }
 
 /// A JSON value is its text already.

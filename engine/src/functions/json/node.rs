@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 /// A value; numbers keep their text.
-#[derive(Debug, PartialEq)]
-pub(super) enum Node<'a> {
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::functions) enum Node<'a> {
     Null,
     Bool(bool),
     Number(&'a str),
@@ -70,7 +70,7 @@ impl<'a> Node<'a> {
     }
 
     /// The text of this value, keys as they come.
-    pub(super) fn text(&self) -> Result<String> {
+    pub(in crate::functions) fn text(&self) -> Result<String> {
         let mut out = String::new();
         self.write(&mut out, false)?;
         Ok(out)
@@ -142,7 +142,7 @@ fn write_string(out: &mut String, text: &str) {
 }
 
 /// Whether a number is written without fraction and exponent.
-pub(super) fn is_integer(number: &str) -> bool {
+pub(in crate::functions) fn is_integer(number: &str) -> bool {
     !number.contains(['.', 'e', 'E'])
 }
 

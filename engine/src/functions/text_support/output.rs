@@ -2,10 +2,12 @@
 
 use super::column::Rows;
 use super::{Eval, Result, bad, bounded};
+use crate::functions::define::JSON;
 use arrow::array::{
     ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, ListBuilder, MapBuilder, MapFieldNames, PrimitiveBuilder,
     StringBuilder,
 };
+use arrow::compute::cast;
 use arrow::datatypes::{ArrowPrimitiveType, Float32Type, Float64Type, Int32Type, Int64Type};
 use datafusion::common::not_impl_err;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ pub(super) fn build(eval: Eval, rows: &Rows<'_>) -> Result<ArrayRef> {
             })?;
             Ok(Arc::new(builder.finish()))
         }
+        Eval::Json(eval) => Ok(cast(&build(Eval::Text(eval), rows)?, &JSON)?),
         Eval::Bytes(eval) => {
             let (mut builder, mut room) = (BinaryBuilder::new(), Room::default());
             rows.each(eval, |value| {

@@ -2,6 +2,7 @@
 
 use super::prune::ChosenPartition;
 use datafusion::catalog::Session;
+use datafusion::common::ScalarValue;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -24,8 +25,14 @@ pub(in crate::catalog) struct FileSet {
     pub(in crate::catalog) files: Vec<PartitionedFile>,
 }
 
-/// Lists each partition's folder. Files of text formats are compressed as their names say.
-pub(super) async fn list(session: &dyn Session, partitions: Vec<ChosenPartition>, is_text: bool) -> Result<Vec<FileSet>> {
+/// Lists each partition's folder. Files of text formats are compressed as their names say; with `has_path` the URL of a file is
+/// its last partition value.
+pub(super) async fn list(
+    session: &dyn Session,
+    partitions: Vec<ChosenPartition>,
+    is_text: bool,
+    has_path: bool,
+) -> Result<Vec<FileSet>> {
     let mut stores: BTreeMap<String, Arc<dyn ObjectStore>> = BTreeMap::new();
     for partition in &partitions {
         let store = &partition.location.store;
@@ -55,8 +62,10 @@ pub(super) async fn list(session: &dyn Session, partitions: Vec<ChosenPartition>
         }
         for meta in files {
             let compression = if is_text { compression(&meta.location)? } else { FileCompressionType::UNCOMPRESSED };
+            let url = has_path.then(|| format!("{}/{}", partition.location.store, meta.location));
             let mut file = PartitionedFile::from(meta);
             file.partition_values = partition.values.clone();
+            file.partition_values.extend(url.map(|url| ScalarValue::Utf8(Some(url))));
             let key = (partition.location.store.clone(), format!("{compression:?}"));
             let set = sets.entry(key).or_insert_with(|| FileSet {
                 store: partition.location.store.clone(),

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 pub(super) use format::TableFormat;
 pub(super) use provider::{Filters, Provider, ScanFiles};
+pub(crate) use scan::PATH;
 pub(super) use scan::{FileTable, TypedColumn};
 #[cfg(feature = "delta")]
 pub(super) use {
@@ -43,6 +44,17 @@ pub(super) use {
 /// [`engine::ErrorKind::InvalidQuery`] for a format or type that cannot be read here, with what it is.
 pub(super) fn open(session: &dyn Session, catalog: Arc<dyn Catalog>, table: &Table) -> Result<Arc<dyn TableProvider>> {
     Ok(Arc::new(Provider(HiveTable::new(session, catalog, table)?)))
+}
+
+/// `table` with the column [`PATH`] behind its others, where it is one of files that a catalog knows.
+///
+/// # Errors
+/// When the table has a column of that name.
+pub(crate) fn with_path(table: &Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
+    let table: &dyn std::any::Any = table.as_ref();
+    let Some(Provider(table)) = table.downcast_ref::<Provider<HiveTable>>() else { return Ok(None) };
+    let (catalog, files) = (Arc::clone(&table.catalog), table.files.with_path()?);
+    Ok(Some(Arc::new(Provider(HiveTable { catalog, table: table.table.clone(), files }))))
 }
 
 /// Checks that the files of `table` can be read here, by its format and types.
@@ -95,8 +107,8 @@ impl ScanFiles for HiveTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         self.files.check_columns(projection)?;
         let partitions =
-            prune::partitions(session, &*self.catalog, &self.table, &self.files.keys, &filters.for_partitions).await?;
-        let sets = list(session, partitions, self.files.is_text()).await?;
+            prune::partitions(session, &*self.catalog, &self.table, self.files.partition_keys(), &filters.for_partitions).await?;
+        let sets = list(session, partitions, self.files.is_text(), self.files.has_path()).await?;
         self.files.scan(session, sets, projection, limit).await
     }
 }

@@ -26,6 +26,9 @@ use engine::columns::adapted;
 use engine::{Error, Result};
 use std::sync::Arc;
 
+/// The column with the file that a row comes from, as a URL; queries that name it have it behind the partition columns.
+pub(crate) const PATH: &str = "$path";
+
 /// A column as the catalog says and as plans have it.
 #[derive(Clone, Debug)]
 pub(in crate::catalog) struct TypedColumn {
@@ -79,6 +82,23 @@ impl FileTable {
         Ok(Self { table: table.clone(), format, columns, keys, schema })
     }
 
+    /// The same with the column [`PATH`], for whose values [`super::listing::list`] cares.
+    pub(super) fn with_path(&self) -> Result<Self> {
+        let path = TypedColumn::new(PATH, PATH, HiveType::String, false);
+        let keys = self.keys.iter().cloned().chain([path]).collect();
+        Self::new(&self.table, self.format.clone(), self.columns.clone(), keys)
+    }
+
+    /// The columns of partitions, without [`PATH`].
+    pub(super) fn partition_keys(&self) -> &[TypedColumn] {
+        &self.keys[..self.keys.len() - usize::from(self.has_path())]
+    }
+
+    /// Whether it has the column [`PATH`].
+    pub(super) fn has_path(&self) -> bool {
+        self.keys.last().is_some_and(|key| key.name == PATH)
+    }
+
     pub(in crate::catalog) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -89,7 +109,7 @@ impl FileTable {
 
     /// Whether `filter` names nothing but partition columns.
     pub(in crate::catalog) fn is_partition_filter(&self, filter: &Expr) -> bool {
-        let names: Vec<&str> = self.keys.iter().map(|key| key.field.name().as_str()).collect();
+        let names: Vec<&str> = self.partition_keys().iter().map(|key| key.field.name().as_str()).collect();
         // Subqueries are planned with the rest of the query.
         !names.is_empty() && !has_query(filter) && expr_applicable_for_cols(&names, filter)
     }

@@ -329,15 +329,36 @@ async fn lazy_simple_text_has_fields_too_many_and_too_few_and_what_is_no_number_
 }
 
 #[tokio::test]
-async fn an_escape_in_text_is_an_error_and_text_without_is_read() -> TestResult {
+async fn an_escape_in_text_is_taken_away_and_nothing_is_escaped_where_none_is_named() -> TestResult {
     let world = World::new().await?;
     world.put("t/a.txt", "a,b\n\\N,c\n").await?;
     let more = [("field.delim", ","), ("escape.delim", "\\"), ("skip.header.line.count", "0")];
     world.table(LAZY, &[("x", "string"), ("y", "string")], &[], &more).await?;
     assert_eq!(world.rows("SELECT x, y FROM t").await?, ["a,b", ",c"]);
-    world.put("t/b.txt", "a\\,n,b\n").await?;
-    assert!(world.fails("SELECT x, y FROM t", "an escape in a text file").await);
-    assert_eq!(world.rows("SELECT y FROM t").await?, ["b", "c", "b"]);
+    world.put("t/b.txt", "a\\,n,b\\\n\\\\N,\\N\n").await?;
+    assert_eq!(world.rows("SELECT x, y FROM t").await?, ["a,b", ",c", "a,n,b\\", "\\N,"]);
+    assert_eq!(world.rows("SELECT count(*) FROM t WHERE x = 'a,n'").await?, ["1"]);
+    world.catalog.drop_table("d", "t").await?;
+    world.table(LAZY, &[("x", "string"), ("y", "string")], &[], &more[..1]).await?;
+    assert_eq!(world.rows("SELECT y FROM t WHERE x = 'a\\'").await?, ["n"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn text_that_is_no_timestamp_is_null_and_other_formats_are_refused() -> TestResult {
+    let world = World::new().await?;
+    world.put("t/a.txt", "2024-01-31 10:00:00.5,1.5\n2024-01-31,\nx,2\n,3\n2024-01-31T24:00,4\n").await?;
+    let columns = [("ts", "timestamp"), ("d", "decimal(5,1)")];
+    world.table(LAZY, &columns, &[], &[("field.delim", ",")]).await?;
+    assert_eq!(
+        world.rows("SELECT ts, d FROM t").await?,
+        ["2024-01-31T10:00:00.500,1.5", ",", ",2.0", ",3.0", "2024-02-01T00:00:00,4.0"]
+    );
+    world.put("t/a.txt", "2024-01-31 10:00:00,x\n").await?;
+    assert!(world.rows("SELECT d FROM t").await.is_err());
+    world.catalog.drop_table("d", "t").await?;
+    let other = world.table(LAZY, &columns, &[], &[("field.delim", ","), ("timestamp.formats", "yyyy/MM/dd")]).await;
+    assert!(other.is_err_and(|error| error.to_string().contains("timestamp.formats")));
     Ok(())
 }
 

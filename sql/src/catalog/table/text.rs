@@ -4,7 +4,7 @@
 //! can be read from is NULL there, and an error of the query everywhere else.
 
 use super::TypedColumn;
-use super::shape::{failure, timestamp_of_text};
+use super::shape::failure;
 use crate::catalog::model::Parameters;
 use crate::catalog::types::HiveType;
 use arrow::datatypes::{DataType, Field};
@@ -12,7 +12,7 @@ use datafusion::catalog::Session;
 use datafusion::common::config::CsvOptions;
 use datafusion::logical_expr::expr::Like;
 use datafusion::logical_expr::{Expr, cast, lit, try_cast, when};
-use engine::functions::text_line::{TEXT_DATE, TEXT_FIELD, TEXT_INTEGER};
+use engine::functions::text_line::{TEXT_DATE, TEXT_FIELD, TEXT_INTEGER, TEXT_TIMESTAMP, TEXT_UNESCAPED};
 use engine::{Error, Result};
 
 /// Hive's field separator where a table names none.
@@ -45,6 +45,13 @@ impl TextFormat {
         let delimiter = named.map_or(Ok(HIVE_DELIMITER), |text| byte("field.delim", text))?;
         if serde.get("line.delim").is_some_and(|line| line != "\n") {
             return Err(Error::invalid("NOT_SUPPORTED: LINES TERMINATED BY something else than '\\n'"));
+        }
+        for other in ["timestamp.formats", "serialization.last.column.takes.rest"] {
+            if serde.get(other).or_else(|| table.get(other)).is_some_and(|value| !value.is_empty() && value != "false") {
+                return Err(Error::invalid(format!(
+                    "NOT_SUPPORTED: the property {other} of a text table: declare the column as string, and take it apart in SQL"
+                )));
+            }
         }
         let null = serde.get("serialization.null.format").or_else(|| table.get("serialization.null.format"));
         let escape = serde.get("escape.delim").map(|text| byte("escape.delim", text)).transpose()?.map(char::from);
@@ -123,20 +130,20 @@ impl TextFormat {
                 let separator = char::from(self.delimiter).to_string();
                 let mark = escape.map(String::from).unwrap_or_default();
                 let number = i64::try_from(index).map_err(|e| Error::internal(e.to_string()))?;
-                let text = call(session, TEXT_FIELD, vec![read, lit(separator), lit(mark), lit(number), lit(null.as_str())])?;
-                let text = match escape {
-                    Some(escape) => unescaped(text, *escape, &column.name)?,
-                    None => text,
-                };
+                let text =
+                    call(session, TEXT_FIELD, vec![read, lit(separator), lit(mark.as_str()), lit(number), lit(null.as_str())])?;
                 // An empty string is one; an empty number is none.
                 let without_empty = |text: Expr| {
                     let null = lit(datafusion::common::ScalarValue::Utf8(None));
                     when(text.clone().eq(lit("")), null).otherwise(text).map_err(Error::from)
                 };
                 Ok(match column.hive {
+                    HiveType::String | HiveType::Varchar(_) if escape.is_some() => {
+                        call(session, TEXT_UNESCAPED, vec![text, lit(mark)])?
+                    }
                     HiveType::String | HiveType::Varchar(_) => text,
                     HiveType::Boolean => truth(&text, None)?,
-                    HiveType::Timestamp => timestamp_of_text(without_empty(text)?)?,
+                    HiveType::Timestamp => cast(call(session, TEXT_TIMESTAMP, vec![text])?, target),
                     HiveType::Date => cast(call(session, TEXT_DATE, vec![text])?, target),
                     _ if target.is_integer() => try_cast(call(session, TEXT_INTEGER, vec![text])?, target),
                     _ if target.is_floating() => try_cast(text, target),
@@ -150,20 +157,6 @@ impl TextFormat {
 fn call(session: &dyn Session, name: &str, arguments: Vec<Expr>) -> Result<Expr> {
     let function = session.scalar_functions().get(name).ok_or_else(|| Error::internal(format!("there is no function {name}")))?;
     Ok(function.call(arguments))
-}
-
-/// `text` where no escape is in it (apart from that of Hive's NULL): escapes are not read here.
-fn unescaped(text: Expr, escape: char, column: &str) -> Result<Expr> {
-    let pattern = match escape {
-        '\\' | '%' | '_' => format!("%\\{escape}%"),
-        other => format!("%{other}%"),
-    };
-    let has_escape = Expr::Like(Like::new(false, Box::new(text.clone()), Box::new(lit(pattern)), None, false));
-    let is_null = text.clone().eq(lit(HIVE_NULL));
-    let message = format!("NOT_SUPPORTED: an escape in a text file, in column {column}: ");
-    when(is_null.is_not_true().and(has_escape), failure(message, text.clone(), DataType::Utf8))
-        .otherwise(text)
-        .map_err(Error::from)
 }
 
 /// `true` and `false` in any case; anything else fails, or is NULL without a column's name.

@@ -270,7 +270,9 @@ fn rewrite_listagg(expression: &mut Expr) -> Result<()> {
     }
     list.clauses.push(FunctionArgumentClause::OrderBy(std::mem::take(&mut function.within_group)));
     function.name = ObjectName::from(vec![Ident::new("string_agg")]);
-    Ok(())
+    // What it gives has the layout of JSON.
+    let texts = std::mem::replace(expression, Expr::Value(Value::Null.into()));
+    replace(expression, call("owlet_cast_varchar", vec![texts]))
 }
 
 /// A name without quotes that is none.
@@ -334,10 +336,6 @@ fn rewrite_cast(expression: &mut Expr) -> Result<()> {
             let value = take(expr);
             *expression = call_with("json", vec![value]);
         }
-        _ if is_json(expr) => {
-            let (value, name) = (take(expr), text(&data_type.to_string().to_lowercase()));
-            *expression = call_with("from_json", vec![value, name]);
-        }
         _ => {}
     }
     Ok(())
@@ -345,17 +343,6 @@ fn rewrite_cast(expression: &mut Expr) -> Result<()> {
 
 fn is_null(expression: &Expr) -> bool {
     matches!(expression, Expr::Value(value) if value.value == Value::Null)
-}
-
-/// Whether `expression` is JSON by its form.
-fn is_json(expression: &Expr) -> bool {
-    const JSON: [&str; 7] =
-        ["json_parse", "json_extract", "json_array_get", "owlet_cast_json", "owlet_try_cast_json", "json_query", "json_object"];
-    match expression {
-        Expr::Nested(inner) => is_json(inner),
-        Expr::Function(function) => JSON.contains(&function_name(function).as_str()),
-        _ => false,
-    }
 }
 
 /// Whether what follows a point is a number or another value that is no name.
