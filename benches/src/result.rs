@@ -13,6 +13,8 @@ use serde_json::json;
 
 /// Bytes of a row of [`sql`], on average, in Arrow and nearly so in CSV.
 const ROW_BYTES: f64 = 194.0;
+/// Rows of a block: the most that `sequence` gives.
+const BLOCK_ROWS: u64 = 10_000;
 
 /// What to produce.
 #[derive(ClapArgs)]
@@ -47,11 +49,13 @@ impl Format {
     }
 }
 
-/// Rows whose texts follow from their numbers.
-fn sql(rows: u64) -> String {
+/// `blocks` times [`BLOCK_ROWS`] rows whose texts follow from their numbers.
+fn sql(blocks: u64) -> String {
     format!(
-        "SELECT value AS n, repeat(cast(value * 7919 % 1000003 AS VARCHAR), 10) AS a, \
-         repeat(cast(value * 6007 % 1000003 AS VARCHAR), 20) AS b FROM generate_series(1, {rows})"
+        "SELECT n, array_join(repeat(cast(n * 7919 % 1000003 AS VARCHAR), 10), '') AS a, \
+         array_join(repeat(cast(n * 6007 % 1000003 AS VARCHAR), 20), '') AS b \
+         FROM (SELECT {BLOCK_ROWS} * x + y AS n \
+         FROM UNNEST(sequence(0, {blocks} - 1)) AS blocks(x) CROSS JOIN UNNEST(sequence(1, {BLOCK_ROWS})) AS numbers(y)) AS t"
     )
 }
 
@@ -61,13 +65,14 @@ fn texts(n: i64) -> (String, String) {
 
 /// Produces the result in each format and reads it back.
 pub(crate) async fn run(args: Args) -> Result<(), AnyError> {
-    let rows = (args.gb * 1e9 / ROW_BYTES) as u64;
+    let blocks = (args.gb * 1e9 / ROW_BYTES / BLOCK_ROWS as f64) as u64;
+    let rows = blocks * BLOCK_ROWS;
     eprintln!("a result of {rows} rows; {}", machine());
     for format in args.format {
         let scratch = tempfile::tempdir()?;
         let functions = Functions::start(plan(2)?, scratch.path()).await;
         let watch = Stopwatch::start();
-        let request = json!({ "sql": sql(rows), "format": format.name(), "async": true });
+        let request = json!({ "sql": sql(blocks), "format": format.name(), "async": true });
         let submitted = functions.submit(request).await.json();
         let id = submitted["query"]["query_id"].as_str().ok_or_else(|| format!("not accepted: {submitted}"))?.to_owned();
         let record = functions.wait_for(&id).await;

@@ -181,7 +181,7 @@ fn compared(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<
         let equal = nested_equal().call(vec![left, right]);
         return Ok(Transformed::yes(if op == Operator::NotEq { Expr::Not(Box::new(equal)) } else { equal }));
     }
-    let (left_nan, right_nan) = (floats::may_be_nan(&left, &left_type), floats::may_be_nan(&right, &right_type));
+    let (left_nan, right_nan) = (floats::may_be_nan(&left, &left_type, schema), floats::may_be_nan(&right, &right_type, schema));
     // To the engine NaN is the greatest number, and equal to itself.
     let compared = match op {
         Operator::Gt | Operator::GtEq if left_nan => {

@@ -4,7 +4,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
-use datafusion::logical_expr::{Expr, ExprSchemable, lit};
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, Projection, lit};
 
 fn is_nan(value: &ScalarValue) -> bool {
     match value {
@@ -23,14 +23,44 @@ fn is_floating(expression: &Expr, schema: &DFSchema) -> bool {
     expression.get_type(schema).is_ok_and(|of| of.is_floating())
 }
 
-/// Whether an expression of type `of` may be NaN, as far as can be said.
-pub(super) fn may_be_nan(expression: &Expr, of: &DataType) -> bool {
-    of.is_floating() && !expression.is_volatile() && !matches!(expression, Expr::Literal(value, _) if !is_nan(value))
+/// Whether an expression over `schema` of type `of` may be NaN, as far as can be said.
+pub(super) fn may_be_nan(expression: &Expr, of: &DataType, schema: &DFSchema) -> bool {
+    of.is_floating() && !expression.is_volatile() && !is_never_nan(expression, schema)
+}
+
+/// Whether `expression` is a number, or NULL, whatever the rows: a subquery that is asked for NaN would run twice.
+fn is_never_nan(expression: &Expr, schema: &DFSchema) -> bool {
+    match expression {
+        Expr::Literal(value, _) => !is_nan(value),
+        Expr::Alias(alias) => is_never_nan(&alias.expr, schema),
+        Expr::Negative(inner) => is_never_nan(inner, schema),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus | Operator::Multiply, right }) => {
+            is_finite(left, schema) && is_finite(right, schema)
+        }
+        Expr::ScalarSubquery(query) => match query.subquery.as_ref() {
+            LogicalPlan::Projection(Projection { expr, input, .. }) => {
+                expr.iter().all(|expression| is_never_nan(expression, input.schema()))
+            }
+            _ => false,
+        },
+        other => is_finite(other, schema),
+    }
+}
+
+/// Whether `expression` is a number that is not infinite, or NULL: what comes of decimals, whole numbers and literals.
+fn is_finite(expression: &Expr, schema: &DFSchema) -> bool {
+    match expression {
+        Expr::Literal(ScalarValue::Float64(Some(value)), _) => value.is_finite(),
+        Expr::Literal(ScalarValue::Float32(Some(value)), _) => value.is_finite(),
+        Expr::Alias(alias) => is_finite(&alias.expr, schema),
+        Expr::Cast(Cast { expr, field }) if field.data_type() == &DataType::Float64 => is_finite(expr, schema),
+        other => other.get_type(schema).is_ok_and(|of| of.is_numeric() && !of.is_floating()),
+    }
 }
 
 /// Whether NaN may be the end of a range that `expression` is compared with.
 pub(super) fn may_reach_nan(expression: &Expr, high: &Expr, schema: &DFSchema) -> bool {
-    !expression.is_volatile() && high.get_type(schema).is_ok_and(|of| may_be_nan(high, &of))
+    !expression.is_volatile() && high.get_type(schema).is_ok_and(|of| may_be_nan(high, &of, schema))
 }
 
 /// Takes those items out of the list of an IN that its way of comparing, by bits, may get wrong.
@@ -79,4 +109,52 @@ pub(super) fn windowed(mut call: Box<WindowFunction>, schema: &DFSchema) -> Resu
     }
     let changed = with_one_zero(&mut call.params.partition_by, schema);
     Ok(Transformed::new_transformed(Expr::WindowFunction(call), changed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::datatypes::Field;
+    use datafusion::logical_expr::{LogicalPlanBuilder, cast, col, scalar_subquery};
+    use std::sync::Arc;
+
+    #[test]
+    fn only_what_may_be_nan_is_asked_for_it() -> Result<()> {
+        let kinds = [("d", DataType::Decimal128(15, 2)), ("f", DataType::Float64), ("n", DataType::Int64)];
+        let fields = kinds.map(|(name, of)| Field::new(name, of, true));
+        let schema = DFSchema::from_unqualified_fields(fields.to_vec().into(), Default::default())?;
+        let double = |name: &str| cast(col(name), DataType::Float64);
+        let of_query = |value: Expr| {
+            let rows = LogicalPlanBuilder::values(vec![vec![cast(lit(1), DataType::Decimal128(3, 1)).alias("d"), lit(1.5)]])?;
+            Ok::<_, datafusion::common::DataFusionError>(scalar_subquery(Arc::new(rows.project(vec![value])?.build()?)))
+        };
+        let may = |expression: Expr| {
+            Ok::<_, datafusion::common::DataFusionError>({
+                let of = expression.get_type(&schema)?;
+                may_be_nan(&expression, &of, &schema)
+            })
+        };
+        for never in [
+            lit(1.5),
+            lit(0.2) * double("d"),
+            Expr::Negative(Box::new(double("n") - lit(1.5).alias("x"))),
+            col("d"),
+            of_query(lit(0.5) * cast(col("column1"), DataType::Float64))?,
+        ] {
+            assert!(!may(never.clone())?, "{never}");
+        }
+        for maybe in [
+            lit(f64::NAN),
+            col("f"),
+            lit(0.2) * col("f"),
+            double("d") / lit(0.0),
+            lit(f64::INFINITY) * double("n"),
+            lit(1e300) * double("d") * double("n"),
+            cast(lit("NaN"), DataType::Float64),
+            of_query(col("column2"))?,
+        ] {
+            assert!(may(maybe.clone())?, "{maybe}");
+        }
+        Ok(())
+    }
 }
