@@ -119,6 +119,22 @@ pub(super) fn fill_in(query: &mut Query, scope: &Scope<'_>) {
     let _: ControlFlow<()> = query.visit(&mut Fill(scope));
 }
 
+/// The names that WITH gives anywhere in `query`, in lower case.
+pub(super) fn names_of_with(query: &Query) -> HashSet<String> {
+    struct Collect(HashSet<String>);
+    impl Visitor for Collect {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            self.0.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.to_lowercase()));
+            ControlFlow::Continue(())
+        }
+    }
+    let mut collect = Collect(HashSet::new());
+    // The walk never breaks off.
+    let _: ControlFlow<()> = query.visit(&mut collect);
+    collect.0
+}
+
 /// A table's place in the catalog, in lower case.
 struct FullName {
     catalog: String,
@@ -168,7 +184,7 @@ impl<'a> Names<'a> {
         let references = state.resolve_table_references(&statement).map_err(|error| planning_error(error, Some(query)))?;
         let mut tables = HashMap::with_capacity(references.len());
         let wants_path = path::is_asked(query);
-        let (names_of_with, mut with_path) = (path::names_of_with(query), HashSet::new());
+        let (names_of_with, mut with_path) = (names_of_with(query), HashSet::new());
         for reference in references {
             if tables.contains_key(&reference) || state.table_functions().contains_key(reference.table()) {
                 continue;

@@ -32,22 +32,6 @@ pub(super) fn is_asked(query: &Query) -> bool {
     query.visit(&mut Find).is_break()
 }
 
-/// Names that WITH gives anywhere in `query`, in lower case: tables behind them are left as they are.
-pub(super) fn names_of_with(query: &Query) -> HashSet<String> {
-    struct Collect(HashSet<String>);
-    impl Visitor for Collect {
-        type Break = ();
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            self.0.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.to_lowercase()));
-            ControlFlow::Continue(())
-        }
-    }
-    let mut collect = Collect(HashSet::new());
-    // The walk never breaks off.
-    let _: ControlFlow<()> = query.visit(&mut collect);
-    collect.0
-}
-
 /// Takes the column of `tables` (names in lower case) out of every `*`.
 ///
 /// # Errors

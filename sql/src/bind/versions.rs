@@ -1,6 +1,6 @@
 //! `FOR VERSION AS OF` and `FOR TIMESTAMP AS OF`: which table of a query is read in which of its earlier states.
 
-use super::names::Names;
+use super::names::{Names, names_of_with};
 use super::planned;
 use crate::catalog::AsOf;
 use crate::dialect::AthenaDialect;
@@ -9,14 +9,14 @@ use datafusion::common::ScalarValue;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, Ident, ObjectNamePart, Query, SelectItem, SetExpr, Spanned, TableAlias, TableFactor, TableVersion, Visit,
-    VisitMut, Visitor, VisitorMut,
+    Expr as SqlExpr, Ident, ObjectNamePart, Query, SelectItem, SetExpr, Spanned, TableAlias, TableFactor, TableVersion, VisitMut,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Location;
 use engine::clock::now_ms;
 use engine::{Error, Result};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 /// What tables of a query are called in it, to their own name and the state that is read.
@@ -42,12 +42,10 @@ pub(super) async fn take(state: &SessionState, query: &mut Query) -> Result<Vers
     if take.found.is_empty() {
         return Ok(Versions::new());
     }
-    let mut named = Named::default();
-    // The walk never breaks off.
-    let _: ControlFlow<()> = Visit::visit(query, &mut named);
+    let named = names_of_with(query);
     let mut versions = Versions::with_capacity(take.found.len());
     for Renamed { to, name, version, place } in take.found {
-        if named.0.contains(&name) {
+        if named.contains(&name.to_lowercase()) {
             return Err(not_supported(Some(place), "an earlier state of a name of WITH"));
         }
         let as_of = match version {
@@ -82,19 +80,6 @@ impl VisitorMut for Take {
         }
         *last = Ident { quote_style: Some('"'), value: to.clone(), span: last.span };
         self.found.push(Renamed { to, name: own, version, place });
-        ControlFlow::Continue(())
-    }
-}
-
-/// The names that WITH gives.
-#[derive(Default)]
-struct Named(HashSet<String>);
-
-impl Visitor for Named {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        self.0.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.to_lowercase()));
         ControlFlow::Continue(())
     }
 }
