@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """An S3 server on a loopback port that enforces policies/coordinator.json and policies/worker.json, driven by JSON lines.
 
-usage: policy_lab.py [--data DIR] [--bucket NAME] [--data-bucket NAME] [--data-prefix PREFIX/] [--stack NAME]
-Files below DIR become objects below s3://DATA-BUCKET/PREFIX. Needs moto[server], as deploy/check installs it.
+usage: policy_lab.py [--data DIR] [--bucket NAME] [--data-bucket NAME] [--data-prefix PREFIX/] [--stack NAME] [--parameters JSON]
+Files below DIR become objects below s3://DATA-BUCKET/PREFIX. With --parameters, an object of parameters of template.yaml, the
+policies are those that the template gives with them. Needs moto[server], as deploy/check installs it.
 
 Standard output, first line:
   {"endpoint": "http://127.0.0.1:N", "region": "us-east-1", "account": "...", "bucket": "...", "data_bucket": "...",
@@ -41,6 +42,8 @@ from moto.iam.models import iam_backends
 from moto.s3.exceptions import BucketAccessDeniedError
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
+
+import render
 
 REGION = "us-east-1"
 ROLES = ("coordinator", "worker")
@@ -81,12 +84,11 @@ def holds(condition, context):
 class Identity:
     """One role: its policy, its key, and what it used."""
 
-    def __init__(self, name, placeholders):
-        text = (Path(__file__).parent / "policies" / f"{name}.json").read_text()
+    def __init__(self, name, text, placeholders):
         for placeholder, value in placeholders.items():
             text = text.replace(placeholder, value)
         if "<" in text:
-            raise SystemExit(f"policies/{name}.json has a placeholder that policy_lab.py does not know: {re.findall('<[^>]*>', text)}")
+            raise SystemExit(f"the policy {name} has a placeholder that policy_lab.py does not know: {re.findall('<[^>]*>', text)}")
         self.shipped = text
         self.policy = json.loads(text)
         self.used = Counter()
@@ -128,9 +130,9 @@ class Identity:
 class Lab:
     """The identities, and the check that replaces moto's own for S3 requests."""
 
-    def __init__(self, placeholders):
+    def __init__(self, documents, placeholders):
         self.lock = threading.Lock()
-        self.identities = {name: Identity(name, placeholders) for name in ROLES}
+        self.identities = {name: Identity(name, documents[name], placeholders) for name in ROLES}
         self.by_key = {identity.key.access_key_id: identity for identity in self.identities.values()}
 
     def caller(self, response, query):
@@ -212,6 +214,13 @@ def load(bucket, prefix, folder):
     return count
 
 
+def documents(parameters):
+    """Role -> text of its policy: the shipped file, or what the template gives with other parameters."""
+    if parameters is None:
+        return {name: (Path(__file__).parent / "policies" / f"{name}.json").read_text() for name in ROLES}
+    return {name: json.dumps(document) for name, document in render.policies(render.load_template(), parameters).items()}
+
+
 def main():
     parser = argparse.ArgumentParser(description="S3 server that enforces the shipped policies")
     parser.add_argument("--data")
@@ -219,10 +228,11 @@ def main():
     parser.add_argument("--data-bucket", default="owlet-lab-data")
     parser.add_argument("--data-prefix", default="tables/")
     parser.add_argument("--stack", default="owlet")
+    parser.add_argument("--parameters", type=json.loads)
     given = parser.parse_args()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
-    lab = Lab({
+    lab = Lab(documents(given.parameters), {
         "<bucket>": given.bucket,
         "<data-bucket>": given.data_bucket,
         "<data-prefix>": given.data_prefix,

@@ -16,6 +16,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::FileWriter;
 use arrow::json::writer::{JsonFormat, LineDelimited, Writer as JsonWriter, WriterBuilder};
 use clap::ValueEnum;
+use engine::functions::{DAY_TIME, YEAR_MONTH, interval_texts};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -197,6 +198,7 @@ impl RowPrinter {
     /// # Errors
     /// [`PrintError::BrokenPipe`] if the reader went away; any error leaves the output unfinished.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), PrintError> {
+        let batch = &with_interval_texts(batch)?;
         match &mut self.sink {
             Sink::Table(table) => table.write(batch)?,
             Sink::Delimited(delimited) => delimited.write(batch)?,
@@ -318,6 +320,7 @@ fn output_schema(schema: &Schema, dictionaries: Dictionaries) -> SchemaRef {
         .zip(unique_names(schema))
         .map(|(field, name)| match field.data_type() {
             DataType::Dictionary(_, value) if dictionaries == Dictionaries::Unpack => Field::new(name, (**value).clone(), true),
+            &DAY_TIME | &YEAR_MONTH => Field::new(name, DataType::Utf8, true),
             data_type => Field::new(name, data_type.clone(), true),
         })
         .collect();
@@ -359,6 +362,20 @@ fn reshape(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Print
         .collect::<Result<Vec<_>, ArrowError>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}
+
+/// `batch` with its intervals as the texts that Athena shows; Parquet has no form for them.
+fn with_interval_texts(batch: &RecordBatch) -> Result<RecordBatch, PrintError> {
+    let mut fields = Vec::with_capacity(batch.num_columns());
+    let columns = batch.schema_ref().fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let texts = interval_texts(column);
+        let kind = if texts.is_some() { DataType::Utf8 } else { column.data_type().clone() };
+        fields.push(field.as_ref().clone().with_data_type(kind));
+        texts.unwrap_or_else(|| Arc::clone(column))
+    });
+    let columns = columns.collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
 }
 
 /// Refuses union columns, which the Parquet writer would answer with a panic.

@@ -26,6 +26,7 @@ use tokio::time::timeout;
 const ROLES: [(&str, &str); 2] = [("coordinator", COORDINATOR), ("worker", WORKER)];
 /// Longest wait for one line of the lab: it starts in seconds, more on a busy machine.
 const LAB_PATIENCE: Duration = Duration::from_secs(60);
+const DATA_BUCKET: &str = "owlet-lab-data";
 /// Runs until it is cancelled: 64,000,000,000 combinations, and only a GROUP BY has it cut between workers.
 const ENDLESS: &str = "SELECT a.k, count(*) AS n FROM fact a, fact b, fact c WHERE a.x + b.x + c.x > 1 GROUP BY a.k";
 
@@ -45,8 +46,27 @@ pub(crate) async fn python() -> PathBuf {
     text(&made.stdout).into()
 }
 
+/// Where SQL may write in the bucket of data, and where it may read that again.
+const WRITTEN: &str = "written/";
+const READ_AGAIN: &str = "written/read/";
+/// Statements of the policies that are there for a catalog and a place to write to.
+const FOR_WRITES: [&str; 6] = ["Prepared", "Catalog", "ListCatalog", "Write", "ListWrite", "WriteStaging"];
+
+/// What only the end of a lost write needs, which reads the journal of another query.
+const FOR_LOST_WRITES: (&str, &str) = ("Write", "s3:GetObject");
+
+/// What is deployed and done with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// The template's defaults: queries.
+    Queries,
+    /// A catalog in the functions' bucket and a place to write to: tables, views, prepared statements.
+    Writes,
+}
+
 /// The running S3 server; killed when dropped.
 struct Lab {
+    of: Use,
     _process: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
@@ -55,14 +75,22 @@ struct Lab {
 }
 
 impl Lab {
-    async fn start(data: &Path) -> Self {
+    async fn start(of: Use) -> Self {
         let mut command = Command::new(python().await);
-        command.arg(repository("deploy/policy_lab.py")).arg("--data").arg(data).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.arg(repository("deploy/policy_lab.py")).arg("--data").arg(trap_data::folder());
+        command.args(["--data-bucket", DATA_BUCKET]).env("PYTHONDONTWRITEBYTECODE", "1");
+        if of == Use::Writes {
+            let write = json!({ "Catalog": "s3", "WriteBucket": DATA_BUCKET, "WritePrefix": WRITTEN });
+            let read = json!({ "DataBucket2": DATA_BUCKET, "DataPrefix2": READ_AGAIN });
+            let parameters = [write, read].map(|part| part.as_object().cloned().expect("an object"));
+            let parameters: serde_json::Map<_, _> = parameters.into_iter().flatten().collect();
+            command.arg("--parameters").arg(Value::Object(parameters).to_string());
+        }
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("the policy lab starts");
         let input = process.stdin.take().expect("its input");
         let output = BufReader::new(process.stdout.take().expect("its output")).lines();
-        let mut lab = Self { _process: process, input, output, hello: Value::Null };
+        let mut lab = Self { of, _process: process, input, output, hello: Value::Null };
         lab.hello = lab.line().await;
         lab
     }
@@ -86,7 +114,18 @@ impl Lab {
 
     /// URL of the folder of tables.
     fn data(&self) -> String {
-        format!("s3://{}/{}", self.text("/data_bucket"), self.text("/data_prefix"))
+        format!("s3://{DATA_BUCKET}/{}", self.text("/data_prefix"))
+    }
+
+    /// Variables of both functions for [`Use::Writes`].
+    fn places(&self) -> Vec<(&'static str, String)> {
+        let (bucket, again) = (self.text("/bucket"), format!("s3://{DATA_BUCKET}/{READ_AGAIN}"));
+        vec![
+            ("OWLET_DATA_LOCATIONS", format!("{},{again}", self.data())),
+            ("OWLET_WRITE_LOCATIONS", format!("s3://{DATA_BUCKET}/{WRITTEN}")),
+            ("OWLET_CATALOG", format!("s3://{bucket}/catalog/")),
+            ("OWLET_WAREHOUSE", again),
+        ]
     }
 
     /// The pairs of statement and action that `role` may use and that can be tried here.
@@ -103,8 +142,9 @@ impl Lab {
         (used, denied.map(|denied| (word(denied, "action"), word(denied, "resource"))).collect())
     }
 
-    /// The functions of `plan`, each with the key of its role, over this server.
-    async fn functions(&self, mut plan: Plan) -> Functions {
+    /// Two workers and a coordinator, each with the key of its role, over this server.
+    async fn functions(&self) -> Functions {
+        let mut plan: Plan = plan(2);
         let (bucket, data) = (self.text("/bucket"), self.data());
         plan.config = json!({ "split_bytes": 1, "inline_limit_bytes": 0, "max_request_bytes": 2_000 });
         for (role, function) in ROLES {
@@ -118,7 +158,9 @@ impl Lab {
                 ("OWLET_DATA_LOCATIONS", data.clone()),
                 ("OWLET_TABLES", format!("t1={data}t1/,fact={data}fact/")),
             ];
-            plan.variables.insert(function, variables.map(|(name, value)| (name.to_string(), value)).into());
+            let more = if self.of == Use::Writes { self.places() } else { Vec::new() };
+            let variables = variables.into_iter().chain(more).map(|(name, value)| (name.to_string(), value));
+            plan.variables.insert(function, variables.collect());
         }
         plan.identities = vec![Credential {
             access_key: self.text("/coordinator/access_key_id"),
@@ -134,19 +176,47 @@ impl Lab {
         Functions::start(plan, trap_data::folder()).await
     }
 
-    /// The keys in the functions' bucket below `prefix`, as the coordinator sees them.
-    async fn keys(&self, prefix: &str) -> Vec<String> {
+    /// The keys in `bucket` below `prefix`, as the coordinator sees them.
+    async fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
         let store = AmazonS3Builder::new()
             .with_endpoint(self.text("/endpoint"))
             .with_allow_http(true)
             .with_region(self.text("/region"))
-            .with_bucket_name(self.text("/bucket"))
+            .with_bucket_name(bucket)
             .with_access_key_id(self.text("/coordinator/access_key_id"))
             .with_secret_access_key(self.text("/coordinator/secret_access_key"))
             .build()
             .expect("a store");
         let listed = store.list(Some(&StorePath::from(prefix)));
         listed.map_ok(|object| object.location.to_string()).try_collect().await.expect("a listing")
+    }
+
+    /// Does what this lab is there for; the first thing that does not work.
+    async fn try_all(&self, functions: &Functions) -> Result<(), String> {
+        match self.of {
+            Use::Queries => everything(functions, &self.data()).await,
+            Use::Writes => written(functions).await,
+        }
+    }
+
+    /// Takes each action of `allowed` out of the policies in turn: something must fail for the lack of it.
+    async fn needs_each(&mut self, allowed: &BTreeMap<&str, BTreeSet<(String, String)>>) {
+        for (role, pairs) in allowed {
+            for (statement, action) in pairs {
+                self.ask(json!({ "replace": role, "without": [statement, action] })).await;
+                let functions = self.functions().await;
+                let failed = self.try_all(&functions).await;
+                drop(functions);
+                self.ask(json!({ "restore": role })).await;
+                let (_, denied) = self.used(role).await;
+                let what = format!("{role} without {action} of {statement}");
+                let Err(told) = failed else { panic!("all works for {what}: take it out of deploy/template.yaml") };
+                assert!(denied.iter().any(|(name, _)| name == action), "{what}: {told}");
+                assert!(told.contains("ACCESS_DENIED"), "{what}: {told}");
+            }
+        }
+        let functions = self.functions().await;
+        self.try_all(&functions).await.expect("all works again");
     }
 }
 
@@ -232,19 +302,39 @@ async fn cancelled(functions: &Functions) -> Result<(), String> {
     check(record["state"] == "CANCELLED", format!("cancel: {record}"))
 }
 
+/// Everything that functions do with a catalog and a place to write to; the first thing that does not work.
+async fn written(functions: &Functions) -> Result<(), String> {
+    // Names of their own: an earlier call may have ended half-way.
+    let name = format!("t{}", random_uuid().simple());
+    let table = format!("CREATE TABLE {name} WITH (partitioned_by = ARRAY['g']) AS SELECT a, g FROM t1");
+    rows(functions, &table, "rows\n20\n").await?;
+    rows(functions, &format!("INSERT INTO {name} SELECT a, g FROM t1"), "rows\n20\n").await?;
+    rows(functions, &format!("CREATE VIEW {name}_v AS SELECT g, count(*) n FROM {name} GROUP BY g"), "").await?;
+    rows(functions, &format!("PREPARE {name} FROM SELECT n FROM {name}_v WHERE g = ?"), "").await?;
+    rows(functions, &format!("EXECUTE {name} USING 'g0'"), "n\n14\n").await?;
+    rows(functions, &format!("DEALLOCATE PREPARE {name}"), "").await?;
+    // Where nothing is read from.
+    let unload = format!(
+        "UNLOAD (SELECT g, count(*) n FROM t1 GROUP BY g) TO 's3://{DATA_BUCKET}/{WRITTEN}{name}/' WITH (format = 'JSON')"
+    );
+    rows(functions, &unload, "rows\n3\n").await?;
+    rows(functions, &format!("SHOW TABLES '{name}*'"), &format!("tab_name\n{name}\n{name}_v\n")).await?;
+    rows(functions, &format!("DROP VIEW {name}_v"), "").await?;
+    rows(functions, &format!("DROP TABLE {name}"), "").await
+}
+
 #[test]
 fn functions_need_each_allowed_action_and_no_other() {
     block_on(async {
-        let mut lab = Lab::start(trap_data::folder()).await;
-        let data = lab.data();
+        let mut lab = Lab::start(Use::Queries).await;
         let mut allowed = BTreeMap::new();
         for (role, _) in ROLES {
             allowed.insert(role, lab.allowed(role).await);
         }
         // With the policies as they are.
-        let functions = lab.functions(bootstraps()).await;
-        everything(&functions, &data).await.expect("the shipped policies allow all that functions do");
-        assert_eq!(lab.keys("exchange").await, Vec::<String>::new());
+        let functions = lab.functions().await;
+        lab.try_all(&functions).await.expect("the shipped policies allow all that functions do");
+        assert_eq!(lab.keys(&lab.text("/bucket"), "exchange").await, Vec::<String>::new());
         assert!(functions.s3.ledger().records.is_empty(), "all requests went to the lab");
         assert_eq!(functions.ledger().counts_of(WORKER).errors, 1, "one attempt was lost and made again");
         callers(&functions);
@@ -252,32 +342,41 @@ fn functions_need_each_allowed_action_and_no_other() {
         for (role, _) in ROLES {
             let (used, denied) = lab.used(role).await;
             assert_eq!(used, allowed[role], "{role}: what it uses and what it may do");
-            let marker = |(action, resource): &&(String, String)| action == "s3:GetObject" && resource.ends_with("/cancel");
-            let others: Vec<_> = denied.iter().filter(|denied| role != "worker" || !marker(denied)).collect();
-            assert_eq!(others, Vec::<&(String, String)>::new(), "{role}: refused requests");
+            assert_eq!(but_markers(role, denied), [], "{role}: refused requests");
         }
-        // Without one action at a time.
-        for (role, _) in ROLES {
-            for (statement, action) in &allowed[role] {
-                lab.ask(json!({ "replace": role, "without": [statement, action] })).await;
-                let functions = lab.functions(bootstraps()).await;
-                let failed = everything(&functions, &data).await;
-                drop(functions);
-                lab.ask(json!({ "restore": role })).await;
-                let (_, denied) = lab.used(role).await;
-                let what = format!("{role} without {action} of {statement}");
-                let Err(told) = failed else { panic!("all works for {what}: take it out of deploy/template.yaml") };
-                assert!(denied.iter().any(|(name, _)| name == action), "{what}: {told}");
-                assert!(told.contains("ACCESS_DENIED"), "{what}: {told}");
-            }
-        }
-        let functions = lab.functions(bootstraps()).await;
-        everything(&functions, &data).await.expect("all works again");
+        lab.needs_each(&allowed).await;
     });
 }
 
-fn bootstraps() -> Plan {
-    plan(2)
+#[test]
+fn writes_need_each_action_that_is_allowed_for_them_and_no_other() {
+    block_on(async {
+        let mut lab = Lab::start(Use::Writes).await;
+        let mut allowed = BTreeMap::new();
+        for (role, _) in ROLES {
+            let pairs = lab.allowed(role).await.into_iter();
+            allowed
+                .insert(role, pairs.filter(|(statement, _)| FOR_WRITES.contains(&statement.as_str())).collect::<BTreeSet<_>>());
+        }
+        let functions = lab.functions().await;
+        lab.try_all(&functions).await.expect("the policies allow all that functions do");
+        drop(functions);
+        let staged = lab.keys(DATA_BUCKET, WRITTEN).await.into_iter().filter(|key| key.contains("_owlet_staging"));
+        assert_eq!(staged.collect::<Vec<_>>(), Vec::<String>::new());
+        for (role, _) in ROLES {
+            let (used, denied) = lab.used(role).await;
+            let used: BTreeSet<_> = used.into_iter().filter(|(statement, _)| FOR_WRITES.contains(&statement.as_str())).collect();
+            assert_eq!(used, allowed[role], "{role}: what it uses and what it may do");
+            assert_eq!(but_markers(role, denied), [], "{role}: refused requests");
+        }
+        lab.needs_each(&allowed).await;
+    });
+}
+
+/// Refused requests other than a worker's look for the marker of a cancelled query: it may not list, so it is told 403.
+fn but_markers(role: &str, denied: Vec<(String, String)>) -> Vec<(String, String)> {
+    let is_marker = |(action, resource): &(String, String)| action == "s3:GetObject" && resource.ends_with("/cancel");
+    denied.into_iter().filter(|denied| role != "worker" || !is_marker(denied)).collect()
 }
 
 /// Who invoked what: the coordinator's identity the workers and the asynchronous queries.
@@ -296,7 +395,7 @@ fn callers(functions: &Functions) {
 #[test]
 fn only_the_coordinator_may_invoke_and_only_the_live_versions() {
     block_on(async {
-        let mut lab = Lab::start(trap_data::folder()).await;
+        let mut lab = Lab::start(Use::Queries).await;
         let function = format!("arn:aws:lambda:{}:{}:function", lab.text("/region"), lab.text("/account"));
         for (role, target, wanted) in [
             ("coordinator", "owlet-worker:live", true),

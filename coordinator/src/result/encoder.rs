@@ -9,6 +9,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::writer::StreamWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
+use engine::functions::interval_texts;
 use engine::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 use std::fmt;
@@ -178,7 +179,7 @@ impl Encoder {
         for (column, field) in batch.columns().iter().zip(self.schema.fields()) {
             let found = column.data_type();
             columns.push(if found != field.data_type() && &plain(found, self.format)? == field.data_type() {
-                cast(column, field.data_type()).map_err(conversion)?
+                interval_texts(column).map_or_else(|| cast(column, field.data_type()).map_err(conversion), Ok)?
             } else {
                 Arc::clone(column)
             });

@@ -2,7 +2,7 @@
 
 use super::{Column, ResultFormat};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, TimeUnit};
-use engine::functions::JSON;
+use engine::functions::{DAY_TIME, JSON, YEAR_MONTH};
 use engine::{Error, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ pub(super) fn sql_type(data_type: &DataType) -> String {
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale)
         | DataType::Decimal256(precision, scale) => format!("decimal({precision},{scale})"),
-        json if *json == JSON => "json".to_owned(),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "varchar".to_owned(),
+        &JSON => "json".to_owned(),
+        DataType::Utf8 | DataType::Utf8View => "varchar".to_owned(),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "varbinary".to_owned(),
         DataType::Date32 | DataType::Date64 => "date".to_owned(),
         DataType::Time32(unit) | DataType::Time64(unit) => format!("time({})", digits(*unit)),
@@ -106,6 +106,8 @@ pub(super) fn plain(data_type: &DataType, format: ResultFormat) -> Result<DataTy
         DataType::RunEndEncoded(_, values) => plain(values.data_type(), format)?,
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
+        // As Athena writes them; clients know no other form.
+        &DAY_TIME | &YEAR_MONTH => DataType::Utf8,
         DataType::List(field) | DataType::ListView(field) => DataType::List(item(field)?),
         DataType::LargeList(field) | DataType::LargeListView(field) => DataType::LargeList(item(field)?),
         DataType::FixedSizeList(field, size) => DataType::FixedSizeList(item(field)?, *size),

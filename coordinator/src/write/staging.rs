@@ -17,6 +17,7 @@ use super::entry::{After, Entry};
 use crate::workspace::NamedCatalog;
 use bytes::Bytes;
 use engine::ids::QueryId;
+use engine::storage::is_hidden;
 use engine::write::{JOURNAL_NAME, STAGING_FOLDER, WriteFolder, below};
 use engine::{Error, ErrorKind, Result};
 use futures::future::BoxFuture;
@@ -173,13 +174,11 @@ impl Staging {
     /// Refuses a location that holds files which a reader would see.
     pub(super) async fn refuse_files(&self) -> Result<()> {
         let folder = &self.folder;
-        let parts = folder.base.parts().count();
-        let is_hidden = |path: &Path| path.parts().skip(parts).any(|part| part.as_ref().starts_with(['_', '.']));
         let mut listed = folder.store.list(Some(&folder.base));
         while let Some(meta) = listed.next().await {
             let meta = meta.map_err(|error| Error::from(error).context("listing the target folder"))?;
             // A store may know a folder as an empty object.
-            if meta.size > 0 && !is_hidden(&meta.location) {
+            if meta.size > 0 && !is_hidden(&meta.location, Some(&folder.base)) {
                 let url = folder.url_of(&folder.base);
                 return Err(Error::invalid(format!(
                     "HIVE_PATH_ALREADY_EXISTS: Target directory already exists and is not empty: {url}"

@@ -32,13 +32,11 @@ pub(super) enum Arg {
     Double,
     /// A number of its own type.
     Number,
-    /// A date.
-    Date,
     /// A date, or a timestamp with or without zone.
     Instant,
     /// A date, a timestamp, a time or an interval: what has fields.
     Fields,
-    /// An interval or a difference of timestamps.
+    /// An interval of either kind.
     Span,
 }
 
@@ -52,6 +50,11 @@ pub(super) fn plain(data_type: &DataType) -> &DataType {
 
 /// The type of JSON values, which are their text. Nothing else is of this type: varchar has other layouts.
 pub const JSON: DataType = DataType::LargeUtf8;
+
+/// The type of intervals of days to seconds.
+pub const DAY_TIME: DataType = DataType::Duration(TimeUnit::Millisecond);
+/// The type of intervals of years and months.
+pub const YEAR_MONTH: DataType = DataType::Interval(IntervalUnit::YearMonth);
 
 /// True for the representations of text, JSON among them.
 pub(crate) fn is_text(data_type: &DataType) -> bool {
@@ -90,7 +93,6 @@ impl Arg {
             Self::Integer => integer(),
             Self::Double => trino_number(actual).map(|_| Float64),
             Self::Number => trino_number(actual),
-            Self::Date => matches!(actual, Date32 | Date64 | Null).then_some(Date32),
             Self::Instant => match actual {
                 Date32 | Date64 => Some(Date32),
                 Timestamp(..) => Some(actual.clone()),
@@ -102,8 +104,8 @@ impl Arg {
                 _ => Self::Instant.accept(actual).or_else(|| Self::Span.accept(actual).filter(|_| *actual != Null)),
             },
             Self::Span => match actual {
-                Interval(_) | Null => Some(Interval(IntervalUnit::MonthDayNano)),
-                Duration(_) => Some(Interval(IntervalUnit::MonthDayNano)),
+                Duration(_) | Null => Some(DAY_TIME),
+                &YEAR_MONTH => Some(YEAR_MONTH),
                 _ => None,
             },
         }

@@ -27,7 +27,8 @@ mod url;
 mod window;
 
 pub use check::check_functions;
-pub use define::JSON;
+pub use datetime::interval_texts;
+pub use define::{DAY_TIME, JSON, YEAR_MONTH};
 
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;

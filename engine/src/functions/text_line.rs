@@ -1,9 +1,10 @@
-//! Lines of text files as Hive's LazySimpleSerDe reads them: fields by their number, and values that are NULL where a field has none.
+//! Lines of text files as Hive's serdes read them: fields by their number, and values that are NULL where a field has none.
 //!
-//! The rules are those of Trino's reader of such files: a field too many is nobody's, a missing one is NULL, the digits behind
-//! an integer's point are left out, and the days and months of a date may run over.
+//! The rules are those of Trino's readers of such files. In all of them a field too many is nobody's, and a missing one is NULL.
+//! LazySimpleSerDe leaves out the digits behind an integer's point, and lets the days and months of a date run over.
 
 use super::Functions;
+use super::regexp::matched;
 use super::text_support::{Arg, Entry, Eval, Row, add_table, bad, on};
 use chrono::{Datelike, Days, Months, NaiveDate};
 use datafusion::error::Result;
@@ -12,6 +13,10 @@ use std::borrow::Cow;
 /// Name of the function of a line, its separator, its escape (may be empty), a number from 0 and the text that stands for NULL that
 /// gives a field.
 pub const TEXT_FIELD: &str = "owlet_text_field";
+/// Name of the function of a line, its separator, quote and escape, and a number from 0 that gives a field as OpenCSVSerde reads it.
+pub const TEXT_CSV_FIELD: &str = "owlet_text_csv_field";
+/// Name of the function of a line, a pattern and a number from 1 that gives what that group of the pattern matched, or NULL.
+pub const TEXT_MATCHED: &str = "owlet_text_matched";
 /// Name of the function that gives a field's integer.
 pub const TEXT_INTEGER: &str = "owlet_text_integer";
 /// Name of the function that gives a field's date, as days since 1970.
@@ -27,6 +32,8 @@ const MAX_FRACTION_DIGITS: usize = 9;
 
 static TABLE: &[Entry] = &[
     (TEXT_FIELD, &[on(&[Arg::Text, Arg::Text, Arg::Text, Arg::Int, Arg::Text], Eval::Text(field))]),
+    (TEXT_CSV_FIELD, &[on(&[Arg::Text, Arg::Text, Arg::Text, Arg::Text, Arg::Int], Eval::Text(csv_field))]),
+    (TEXT_MATCHED, &[on(&[Arg::Text, Arg::Text, Arg::Int], Eval::Text(matched))]),
     (TEXT_INTEGER, &[on(&[Arg::Text], Eval::Int(|row| Ok(integer(row.text(0)))))]),
     (TEXT_DATE, &[on(&[Arg::Text], Eval::Int32(|row| Ok(date(row.text(0)).map(days))))]),
     (TEXT_TIMESTAMP, &[on(&[Arg::Text], Eval::Int(|row| Ok(timestamp(row.text(0)))))]),
@@ -57,6 +64,70 @@ fn escaped_fields(line: &str, separator: char, escape: char) -> impl Iterator<It
         is_escaped = is_plain && c == escape;
         is_plain && !is_escaped && c == separator
     })
+}
+
+fn csv_field<'a>(row: &Row<'a>) -> Result<Option<Cow<'a, str>>> {
+    let sign = |index| row.text(index).chars().next().ok_or_else(|| bad("a separator, quote or escape is missing"));
+    let (separator, quote, escape) = (sign(1)?, sign(2)?, sign(3)?);
+    let number = usize::try_from(row.int(4)).unwrap_or(usize::MAX);
+    let line = row.text(0);
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if !line.contains([quote, escape]) {
+        return Ok(line.split(separator).nth(number).map(Cow::Borrowed));
+    }
+    Ok(quoted_field(line, separator, quote, escape, number).map(Cow::Owned))
+}
+
+/// A field of a line with quotes or escapes. A quote in the middle of a field stays and opens or closes all the same, and one that
+/// is never closed leaves no field: so does the serde.
+fn quoted_field(line: &str, separator: char, quote: char, escape: char, number: usize) -> Option<String> {
+    let letters: Vec<char> = line.chars().collect();
+    let mut field = String::new();
+    let (mut index, mut column, mut is_quoted, mut is_begun) = (0, 0, false, false);
+    while let Some(letter) = letters.get(index).copied() {
+        let next = letters.get(index + 1).copied();
+        if letter == escape && escape != quote {
+            if let Some(special) = next.filter(|next| (is_quoted || is_begun) && (*next == quote || *next == escape)) {
+                field.push(special);
+                index += 1;
+            }
+        } else if letter == quote {
+            if (is_quoted || is_begun) && next == Some(quote) {
+                field.push(quote);
+                index += 1;
+            } else {
+                if is_inside(letters.get(..index).unwrap_or_default(), next, separator) {
+                    if !field.is_empty() && field.chars().all(char::is_whitespace) {
+                        field.clear();
+                    } else {
+                        field.push(quote);
+                    }
+                }
+                is_quoted = !is_quoted;
+            }
+            is_begun = !is_begun;
+        } else if letter == separator && !is_quoted {
+            if column == number {
+                return Some(field);
+            }
+            column += 1;
+            field.clear();
+            is_begun = false;
+        } else {
+            field.push(letter);
+            is_begun = true;
+        }
+        index += 1;
+    }
+    (column == number && !is_quoted).then_some(field)
+}
+
+/// Whether a quote is beside no separator and not among the first three characters of its line, as Java counts them.
+fn is_inside(before: &[char], next: Option<char>, separator: char) -> bool {
+    let units: usize = before.iter().take(3).map(|letter| letter.len_utf16()).sum();
+    units > 2 && before.last() != Some(&separator) && next.is_some_and(|next| next != separator)
 }
 
 fn integer(text: &str) -> Option<i64> {
@@ -150,6 +221,27 @@ mod tests {
         assert_eq!(fields("a\\,b,c"), ["a\\,b", "c"]);
         assert_eq!(fields("a\\\\,b,"), ["a\\\\", "b", ""]);
         assert_eq!(fields("ü\\ä,\\"), ["ü\\ä", "\\"]);
+    }
+
+    #[test]
+    fn quoted_fields_are_cut_as_open_csv_cuts_them() {
+        let fields =
+            |line: &str| -> Vec<Option<String>> { (0..3).map(|number| quoted_field(line, ',', '"', '\\', number)).collect() };
+        for (line, wanted) in [
+            ("\"a, \"\"b\"\"\",,1", [Some("a, \"b\""), Some(""), Some("1")]),
+            ("\"c \\\" d\",\"e\",\"\"", [Some("c \" d"), Some("e"), Some("")]),
+            // A backslash before anything else is left out, as is one at the end of a field.
+            ("\"a\\nb\",c\\,\\\\", [Some("anb"), Some("c"), Some("")]),
+            ("\"a\"", [Some("a"), None, None]),
+            // A quote that is never closed takes the rest of the line, which is no field then.
+            ("x,\"a,b", [Some("x"), None, None]),
+            ("x,bc\"d\"ef,g", [Some("x"), Some("bc\"d\"ef"), Some("g")]),
+            ("x,  \"d\",g", [Some("x"), Some("d"), Some("g")]),
+            ("a,\"b\" ,c,\"d\"", [Some("a"), Some("b\" "), Some("c")]),
+        ] {
+            assert_eq!(fields(line), wanted.map(|field| field.map(String::from)), "{line}");
+        }
+        assert_eq!(quoted_field("'a''b';c", ';', '\'', '\'', 0).as_deref(), Some("a'b"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use locations::DataLocations;
 pub use meter::{Meter, MeteredStore, RequestCounts};
 pub use pending::{Pending, PendingWrites};
 pub use reads::{MAX_READ_BYTES, PlannedReads, READ_GAP_BYTES, plan_reads, read_range};
-pub use source::{DELTA_LOG_FOLDER, Pins, SeenVersions, SourceStore};
+pub use source::{DELTA_LOG_FOLDER, Pins, SeenVersions, SourceStore, is_hidden};
 pub use upload::{PART_BYTES, Upload};
 
 use crate::error::{Error, ErrorKind, Result};

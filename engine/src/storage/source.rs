@@ -90,7 +90,7 @@ impl SeenVersions {
 }
 
 /// Whether the part of `path` below `prefix` names a hidden file or folder, as Hive, Spark and Athena see it.
-pub(super) fn is_hidden(path: &Path, prefix: Option<&Path>) -> bool {
+pub fn is_hidden(path: &Path, prefix: Option<&Path>) -> bool {
     let skip = prefix.map_or(0, |prefix| prefix.parts().count());
     // A prefix that names one file is that file, whatever it is called.
     path.parts().skip(skip).any(|part| part.as_ref().starts_with(['_', '.']))

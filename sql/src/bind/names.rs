@@ -183,8 +183,8 @@ impl<'a> Names<'a> {
         let statement = ParsedStatement::Statement(Box::new(AstStatement::Query(Box::new(query.clone()))));
         let references = state.resolve_table_references(&statement).map_err(|error| planning_error(error, Some(query)))?;
         let mut tables = HashMap::with_capacity(references.len());
-        let wants_path = path::is_asked(query);
-        let (names_of_with, mut with_path) = (names_of_with(query), HashSet::new());
+        let names_of_with = path::is_asked(query).then(|| names_of_with(query));
+        let mut with_path = HashSet::new();
         for reference in references {
             if tables.contains_key(&reference) || state.table_functions().contains_key(reference.table()) {
                 continue;
@@ -195,7 +195,8 @@ impl<'a> Names<'a> {
                 None => find(state, scope, &reference, place, depth).await?,
             };
             let name = reference.table().to_lowercase();
-            let more = if wants_path && !names_of_with.contains(&name) { catalog::with_path(&found)? } else { None };
+            let can_have_path = names_of_with.as_ref().is_some_and(|names| !names.contains(&name));
+            let more = if can_have_path { catalog::with_path(&found)? } else { None };
             if more.is_some() {
                 with_path.insert(name);
             }

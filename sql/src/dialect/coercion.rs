@@ -16,9 +16,9 @@ use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, cast, lit, when,
 };
 use datafusion::optimizer::AnalyzerRule;
-use engine::functions::JSON;
 use engine::functions::arithmetic::{Checked, checked};
 use engine::functions::equal::nested_equal;
+use engine::functions::{DAY_TIME, JSON, YEAR_MONTH};
 use std::sync::Arc;
 
 /// Functions whose result has the type that all arguments have in common.
@@ -102,12 +102,20 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::WindowFunction(call) => floats::windowed(call, schema),
         Expr::ScalarFunction(call) if call.name() == "owlet_try_divide" => Ok(tried(call, schema)),
         Expr::ScalarFunction(call) if call.name() == "nullif" => null_if(call, schema),
+        // EXTRACT is planned as the engine's function, to which 27 hours have 27 of them.
+        Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "date_part" && has_interval(&args, schema) => {
+            operators::own("date_part", args).map(Transformed::yes)
+        }
         Expr::ScalarFunction(ScalarFunction { func, args }) if COMMON.contains(&func.name()) => {
             let (args, changed) = unified(args, schema, Zones::One)?;
             Ok(Transformed::new_transformed(Expr::ScalarFunction(ScalarFunction { func, args }), changed))
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+fn has_interval(args: &[Expr], schema: &DFSchema) -> bool {
+    args.iter().any(|arg| arg.get_type(schema).is_ok_and(|of| operators::is_interval(&of)))
 }
 
 fn is_comparison(op: Operator) -> bool {
@@ -122,6 +130,12 @@ fn lost() -> DataFusionError {
 /// Minus of a whole number, which fails for the least one.
 fn negated(inner: Box<Expr>, schema: &DFSchema) -> Transformed<Expr> {
     match inner.get_type(schema) {
+        Ok(of) if operators::is_interval(&of) => {
+            match operators::own("owlet_multiply_interval", vec![*inner.clone(), lit(-1_i64)]) {
+                Ok(negative) => Transformed::yes(negative),
+                Err(_) => Transformed::no(Expr::Negative(inner)),
+            }
+        }
         Ok(of) if of.is_signed_integer() => match ScalarValue::new_zero(&of) {
             Ok(zero) => Transformed::yes(checked(Checked::Subtract).call(vec![lit(zero), *inner])),
             Err(_) => Transformed::no(Expr::Negative(inner)),
@@ -256,6 +270,11 @@ fn check_json(types: &[DataType]) -> Result<()> {
 /// What all of `types` must become; none where they are left to DataFusion.
 fn common(types: &[DataType], zones: Zones) -> Result<Option<DataType>> {
     check_json(types)?;
+    if types.contains(&DAY_TIME) && types.contains(&YEAR_MONTH) {
+        return Err(DataFusionError::Plan(
+            "TYPE_MISMATCH: interval day to second and interval year to month have no common type".into(),
+        ));
+    }
     let moments = || types.iter().filter(|of| matches!(of, DataType::Timestamp(..) | DataType::Date32));
     if moments().next().is_some() && types.iter().any(DataType::is_numeric) {
         return Err(DataFusionError::Plan("TYPE_MISMATCH: a date or timestamp and a number have no common type".into()));

@@ -1,20 +1,31 @@
 //! Operators whose meaning depends on the types of what they stand between.
 
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator, ScalarUDF, cast, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
-use engine::functions::Functions;
 use engine::functions::arithmetic::{Checked, checked};
 use engine::functions::subscript::subscript;
+use engine::functions::{DAY_TIME, Functions, YEAR_MONTH};
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 /// Most digits of a decimal.
 const MAX_DECIMAL_DIGITS: u8 = 38;
 
-static CONCAT: LazyLock<Option<Arc<ScalarUDF>>> =
-    LazyLock::new(|| Functions::all().scalar.into_iter().find(|function| function.name() == "concat"));
+static OWN: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
+    let functions = Functions::all().scalar.into_iter();
+    functions.map(|function| (function.name().to_string(), function)).collect()
+});
+
+/// A call of the function `name` of this project.
+pub(super) fn own(name: &str, args: Vec<Expr>) -> Result<Expr> {
+    match OWN.get(name) {
+        Some(function) => Ok(function.call(args)),
+        None => Err(DataFusionError::Internal(format!("there is no function {name}"))),
+    }
+}
 
 /// Plans arithmetic and subscripts.
 #[derive(Debug)]
@@ -33,30 +44,12 @@ impl ExprPlanner for AthenaOperators {
         let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else {
             return Ok(PlannerResult::Original(expr));
         };
+        if let Some(planned) = with_interval(&expr, operation, &left, &right)? {
+            return Ok(PlannerResult::Planned(planned));
+        }
         let planned = match (operation, &left, &right) {
             // Decimals are for the rule of coercion, which knows what a CASE is of.
             (Checked::Divide, ..) if !is_moment(&left) && !is_moment(&right) => None,
-            (Checked::Subtract, DataType::Date32, DataType::Date32) => {
-                let moment = |date: &Expr| cast(date.clone(), DataType::Timestamp(TimeUnit::Millisecond, None));
-                Some(binary(moment(&expr.left), Operator::Minus, moment(&expr.right)))
-            }
-            (Checked::Add | Checked::Subtract, DataType::Timestamp(unit, Some(zone)), DataType::Interval(_))
-                if zone.as_ref() != "UTC" =>
-            {
-                Some(moved(&expr, operation, *unit, zone)?)
-            }
-            // Halves of a second must not be lost.
-            (Checked::Add | Checked::Subtract, DataType::Timestamp(TimeUnit::Second, zone), DataType::Interval(_)) => {
-                let operator = operation.operator();
-                let moment = cast(expr.left.clone(), DataType::Timestamp(TimeUnit::Millisecond, zone.clone()));
-                Some(binary(moment, operator, expr.right.clone()))
-            }
-            (Checked::Add | Checked::Subtract, DataType::Date32, DataType::Interval(_)) if has_time(&expr.right) => {
-                return Err(DataFusionError::Plan(
-                    "INVALID_FUNCTION_ARGUMENT: Cannot add hour, minutes or seconds to a date, nor an interval that is no literal"
-                        .into(),
-                ));
-            }
             _ if is_moment(&left) && right.is_numeric() || left.is_numeric() && is_moment(&right) => {
                 return Err(DataFusionError::Plan(format!("TYPE_MISMATCH: '{}' cannot be applied to {left}, {right}", expr.op)));
             }
@@ -120,56 +113,50 @@ fn concatenated(expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<
     let (left, right) = (expr.left.get_type(schema), expr.right.get_type(schema));
     let is_list = |of: &Result<DataType>| matches!(of, Ok(DataType::List(_)));
     let is_other = |of: &DataType| of.is_numeric() || is_moment(of) || *of == DataType::Boolean;
-    match (CONCAT.as_ref(), &left, &right) {
-        (Some(concat), ..) if is_list(&left) || is_list(&right) => {
-            Ok(PlannerResult::Planned(concat.call(vec![expr.left, expr.right])))
-        }
-        (_, Ok(left), Ok(right)) if is_other(left) || is_other(right) => {
+    if is_list(&left) || is_list(&right) {
+        return Ok(PlannerResult::Planned(own("concat", vec![expr.left, expr.right])?));
+    }
+    match (&left, &right) {
+        (Ok(left), Ok(right)) if is_other(left) || is_other(right) => {
             Err(DataFusionError::Plan(format!("TYPE_MISMATCH: '||' cannot be applied to {left}, {right}: cast to varchar")))
         }
         _ => Ok(PlannerResult::Original(expr)),
     }
 }
 
-/// A moment of a zone, moved: by months on the calendar of the zone, by all else in time that passes.
-fn moved(expr: &RawBinaryExpr, operation: Checked, unit: TimeUnit, zone: &Arc<str>) -> Result<Expr> {
-    let operator = operation.operator();
-    let unit = if unit == TimeUnit::Second { TimeUnit::Millisecond } else { unit };
-    let own = DataType::Timestamp(unit, Some(Arc::clone(zone)));
-    match months(&expr.right) {
-        Some(0) => {
-            let utc = cast(expr.left.clone(), DataType::Timestamp(unit, Some(Arc::from("UTC"))));
-            Ok(cast(binary(utc, operator, expr.right.clone()), own))
-        }
-        Some(_) => Ok(binary(cast(expr.left.clone(), own), operator, expr.right.clone())),
-        None => Err(DataFusionError::NotImplemented(
-            "NOT_SUPPORTED: a timestamp with a time zone and an interval that is no literal: use date_add".into(),
-        )),
+/// Arithmetic with intervals and of moments; none where neither is in it.
+fn with_interval(expr: &RawBinaryExpr, operation: Checked, left: &DataType, right: &DataType) -> Result<Option<Expr>> {
+    let is_time = |of: &DataType| matches!(of, DataType::Time32(_) | DataType::Time64(_));
+    let is_point = |of: &DataType| is_moment(of) || is_time(of);
+    let (first, second) = (expr.left.clone(), expr.right.clone());
+    let call = |name: &str, first: Expr, second: Expr| own(name, vec![first, second]).map(Some);
+    if operation == Checked::Subtract && is_point(left) && is_point(right) {
+        return call("owlet_time_between", first, second);
+    }
+    if !is_interval(left) && !is_interval(right) {
+        return Ok(None);
+    }
+    // NULL is of the other operand's kind.
+    let typed = |expr: Expr, of: &DataType, other: &DataType| if of.is_null() { cast(expr, other.clone()) } else { expr };
+    let (first, second) = (typed(first, left, right), typed(second, right, left));
+    match operation {
+        Checked::Add if is_interval(left) && is_point(right) => call("owlet_add_interval", second, first),
+        Checked::Add => call("owlet_add_interval", first, second),
+        Checked::Subtract => call("owlet_subtract_interval", first, second),
+        Checked::Multiply if left.is_numeric() => call("owlet_multiply_interval", second, first),
+        Checked::Multiply if right.is_numeric() => call("owlet_multiply_interval", first, second),
+        Checked::Divide if right.is_numeric() => call("owlet_divide_interval", first, second),
+        _ => Err(DataFusionError::Plan(format!("TYPE_MISMATCH: '{}' cannot be applied to {left}, {right}", expr.op))),
     }
 }
 
-/// The months of an interval that is written out.
-fn months(interval: &Expr) -> Option<i32> {
-    match interval {
-        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => Some(value.months),
-        Expr::Literal(ScalarValue::IntervalYearMonth(Some(months)), _) => Some(*months),
-        Expr::Literal(ScalarValue::IntervalDayTime(Some(_)), _) => Some(0),
-        _ => None,
-    }
+/// Whether values of a type are intervals.
+pub(super) fn is_interval(of: &DataType) -> bool {
+    matches!(of, &DAY_TIME | &YEAR_MONTH)
 }
 
 fn is_moment(of: &DataType) -> bool {
     matches!(of, DataType::Date32 | DataType::Timestamp(..))
-}
-
-/// Whether an interval may have a part that dates do not have.
-fn has_time(interval: &Expr) -> bool {
-    match interval {
-        Expr::Literal(ScalarValue::IntervalYearMonth(_), _) => false,
-        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => value.nanoseconds != 0,
-        Expr::Literal(ScalarValue::IntervalDayTime(Some(value)), _) => value.milliseconds != 0,
-        _ => true,
-    }
 }
 
 fn binary(left: Expr, operator: Operator, right: Expr) -> Expr {

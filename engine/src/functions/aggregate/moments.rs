@@ -14,6 +14,7 @@ pub(super) fn all() -> Vec<Aggregate> {
         Aggregate::new("skewness", number, double, moment_states, |_| moments(skewness)),
         Aggregate::new("kurtosis", number, double, moment_states, |_| moments(kurtosis)),
         Aggregate::new("geometric_mean", number, double, |_| Ok(doubles(2)), |_| Ok(make(log_add, sum_merge, mean))),
+        Aggregate::new("entropy", number, double, |_| Ok(doubles(2)), |_| Ok(make(count_add, sum_merge, entropy))),
     ]
 }
 
@@ -34,14 +35,15 @@ fn moment_states(_: &[DataType]) -> Result<Vec<DataType>> {
 }
 
 fn moments(finish: fn(&[f64]) -> Option<f64>) -> Result<Box<dyn Accumulator>> {
-    fn add(state: &mut [f64; 5], value: f64) {
+    fn add(state: &mut [f64; 5], value: f64) -> Result<()> {
         moment_merge(state, &[1.0, value, 0.0, 0.0, 0.0]);
+        Ok(())
     }
     Ok(make(add, moment_merge, finish))
 }
 
 fn make<const N: usize>(
-    add: fn(&mut [f64; N], f64),
+    add: fn(&mut [f64; N], f64) -> Result<()>,
     merge: fn(&mut [f64; N], &[f64; N]),
     finish: fn(&[f64]) -> Option<f64>,
 ) -> Box<dyn Accumulator> {
@@ -78,8 +80,20 @@ fn kurtosis(state: &[f64]) -> Option<f64> {
     (n >= 4.0).then(|| (n - 1.0) * n * (n + 1.0) / rest * m4 / (m2 * m2) - 3.0 * (n - 1.0).powi(2) / rest)
 }
 
-fn log_add(state: &mut [f64; 2], value: f64) {
+fn log_add(state: &mut [f64; 2], value: f64) -> Result<()> {
     sum_merge(state, &[1.0, value.ln()]);
+    Ok(())
+}
+
+/// Sums of the counts and of their products with their logarithms.
+fn count_add(state: &mut [f64; 2], count: f64) -> Result<()> {
+    if count < 0.0 {
+        return exec_err!("entropy: a count must not be negative, {count} is");
+    }
+    if count > 0.0 {
+        sum_merge(state, &[count, count * count.ln()]);
+    }
+    Ok(())
 }
 
 fn sum_merge(state: &mut [f64; 2], other: &[f64; 2]) {
@@ -91,11 +105,17 @@ fn mean(state: &[f64]) -> Option<f64> {
     (state[0] > 0.0).then(|| (state[1] / state[0]).exp())
 }
 
+/// In bits, of the shares that the counts have of their sum; 0 without a count, as in Trino.
+fn entropy(state: &[f64]) -> Option<f64> {
+    let (sum, logs) = (state[0], state[1]);
+    Some(if sum > 0.0 { ((sum.ln() - logs / sum) / 2_f64.ln()).max(0.0) } else { 0.0 })
+}
+
 /// A state of `N` numbers, all 0 at first.
 #[derive(Debug)]
 struct Doubles<const N: usize> {
     state: [f64; N],
-    add: fn(&mut [f64; N], f64),
+    add: fn(&mut [f64; N], f64) -> Result<()>,
     merge: fn(&mut [f64; N], &[f64; N]),
     finish: fn(&[f64]) -> Option<f64>,
 }
@@ -103,7 +123,7 @@ struct Doubles<const N: usize> {
 impl<const N: usize> Accumulator for Doubles<N> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         match values.first().and_then(|values| values.as_primitive_opt::<Float64Type>()) {
-            Some(values) => values.iter().flatten().for_each(|value| (self.add)(&mut self.state, value)),
+            Some(values) => values.iter().flatten().try_for_each(|value| (self.add)(&mut self.state, value))?,
             None => return exec_err!("expected doubles"),
         }
         Ok(())

@@ -1,11 +1,13 @@
 //! `sum` as in Trino: of whole numbers a bigint or an error, of decimals one of 38 digits or an error, of real a real; the rest is DataFusion's.
 
 use super::adapt::{Adapted, Before};
+use crate::functions::define::{DAY_TIME, YEAR_MONTH};
 use crate::functions::nested::list_of;
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, PrimitiveArray};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type};
-use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
+use arrow::datatypes::{DataType, Decimal128Type, DurationMillisecondType, Field, FieldRef, Int64Type, IntervalYearMonthType};
+use arrow::error::ArrowError;
+use datafusion::common::{Result, ScalarValue, exec_err, not_impl_err, plan_err};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
@@ -73,7 +75,7 @@ impl AggregateUDFImpl for Sum {
             DataType::Float16 => Ok(vec![DataType::Float32]),
             DataType::UInt64 | DataType::Float32 | DataType::Float64 => Ok(vec![value.clone()]),
             decimal if decimal.is_decimal() => Ok(vec![decimal.clone()]),
-            DataType::Interval(_) | DataType::Duration(_) => Ok(vec![value.clone()]),
+            &DAY_TIME | &YEAR_MONTH => Ok(vec![value.clone()]),
             other => plan_err!("sum expects numbers or intervals, not {other}"),
         }
     }
@@ -82,6 +84,7 @@ impl AggregateUDFImpl for Sum {
         match types {
             [DataType::Float32] => Ok(DataType::Float32),
             [DataType::Decimal128(_, scale)] => Ok(DataType::Decimal128(38, *scale)),
+            [interval @ (DAY_TIME | YEAR_MONTH)] => Ok(interval.clone()),
             _ => self.inner.return_type(types),
         }
     }
@@ -107,8 +110,12 @@ impl AggregateUDFImpl for Sum {
                 false => Ok(Box::new(Bigints::default())),
             };
         }
-        if let (DataType::Decimal128(..), false) = (args.return_field.data_type(), args.is_distinct) {
-            return Ok(Box::new(Decimals::new(args.return_field.data_type().clone())));
+        match (args.return_field.data_type(), args.is_distinct) {
+            (of @ DataType::Decimal128(..), false) => return Ok(Box::new(Decimals::new(of.clone()))),
+            (&DAY_TIME | &YEAR_MONTH, true) => return not_impl_err!("sum(DISTINCT ..) of intervals"),
+            (&DAY_TIME, false) => return Ok(Box::new(Spans::<DurationMillisecondType>::default())),
+            (&YEAR_MONTH, false) => return Ok(Box::new(Spans::<IntervalYearMonthType>::default())),
+            _ => {}
         }
         let (before, after) = (before(&args), args.return_field.data_type().clone());
         let inner = with_double(args, |args| self.inner.accumulator(args))?;
@@ -119,8 +126,8 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let is_decimal = matches!(args.return_field.data_type(), DataType::Decimal128(..)) && !args.is_distinct;
-        if is_decimal || is(args.expr_fields.first(), &DataType::Int64) {
+        let is_own = matches!(args.return_field.data_type(), DataType::Decimal128(..) | &DAY_TIME | &YEAR_MONTH);
+        if is_own && !args.is_distinct || is(args.expr_fields.first(), &DataType::Int64) {
             return self.accumulator(args);
         }
         let (before, after) = (before(&args), args.return_field.data_type().clone());
@@ -142,6 +149,11 @@ impl AggregateUDFImpl for Sum {
         if matches!(args.return_field.data_type(), DataType::Decimal128(..)) {
             return Ok(Box::new(Grouped::<Decimal128Type>::new(args.return_field.data_type().clone())));
         }
+        match args.return_field.data_type() {
+            &DAY_TIME => return Ok(Box::new(Grouped::<DurationMillisecondType>::new(DAY_TIME))),
+            &YEAR_MONTH => return Ok(Box::new(Grouped::<IntervalYearMonthType>::new(YEAR_MONTH))),
+            _ => {}
+        }
         let (before, after) = (before(&args), args.return_field.data_type().clone());
         let inner = with_double(args, |args| self.inner.create_groups_accumulator(args))?;
         match before {
@@ -160,7 +172,7 @@ impl AggregateUDFImpl for Sum {
 }
 
 /// Numbers whose sums may run over.
-trait Whole: ArrowPrimitiveType {
+trait Whole: ArrowPrimitiveType + std::fmt::Debug {
     /// The sum, and whether the machine's number ran over.
     fn plus(left: Self::Native, right: Self::Native) -> (Self::Native, bool);
     /// Whether a sum is one of the type.
@@ -173,6 +185,26 @@ impl Whole for Int64Type {
     }
 
     fn fits(_: i64) -> bool {
+        true
+    }
+}
+
+impl Whole for DurationMillisecondType {
+    fn plus(left: i64, right: i64) -> (i64, bool) {
+        left.overflowing_add(right)
+    }
+
+    fn fits(_: i64) -> bool {
+        true
+    }
+}
+
+impl Whole for IntervalYearMonthType {
+    fn plus(left: i32, right: i32) -> (i32, bool) {
+        left.overflowing_add(right)
+    }
+
+    fn fits(_: i32) -> bool {
         true
     }
 }
@@ -193,6 +225,7 @@ const DECIMAL_END: u128 = 10_u128.pow(38);
 fn overflow<T>(of: &DataType) -> Result<T> {
     match of {
         DataType::Decimal128(..) => exec_err!("Decimal overflow"),
+        &DAY_TIME | &YEAR_MONTH => exec_err!("interval addition overflow"),
         _ => exec_err!("bigint addition overflow"),
     }
 }
@@ -206,6 +239,68 @@ fn numbers<T: Whole>(columns: &[ArrayRef]) -> Result<&PrimitiveArray<T>> {
 
 fn bigints(columns: &[ArrayRef]) -> Result<&Int64Array> {
     numbers(columns)
+}
+
+/// The sum of one group of intervals.
+#[derive(Debug)]
+struct Spans<T: Whole> {
+    total: T::Native,
+    count: i64,
+}
+
+impl<T: Whole> Default for Spans<T> {
+    fn default() -> Self {
+        Self { total: T::default_value(), count: 0 }
+    }
+}
+
+impl<T: Whole> Spans<T> {
+    fn change(
+        &mut self,
+        values: &[ArrayRef],
+        change: fn(T::Native, T::Native) -> Result<T::Native, ArrowError>,
+        sign: i64,
+    ) -> Result<()> {
+        let values = numbers::<T>(values)?;
+        for value in values.iter().flatten() {
+            match change(self.total, value) {
+                Ok(total) => self.total = total,
+                Err(_) => return overflow(&T::DATA_TYPE),
+            }
+        }
+        self.count += sign * (values.len() - values.null_count()) as i64;
+        Ok(())
+    }
+}
+
+impl<T: Whole> Accumulator for Spans<T> {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.change(values, T::Native::add_checked, 1)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.change(values, T::Native::sub_checked, -1)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        ScalarValue::new_primitive::<T>((self.count > 0).then_some(self.total), &T::DATA_TYPE)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![self.evaluate()?])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.update_batch(states)
+    }
 }
 
 /// The sum of one group of decimals.

@@ -24,7 +24,7 @@ pub(super) fn types(types: &[DataType]) -> Result<Vec<DataType>> {
     }
     if matches!(
         list_item(&types[0]),
-        Some(DataType::Timestamp(..) | DataType::Time32(_) | DataType::Time64(_) | DataType::Interval(_))
+        Some(DataType::Timestamp(..) | DataType::Time32(_) | DataType::Time64(_) | DataType::Interval(_) | DataType::Duration(_))
     ) {
         return not_impl_err!("elements with a time of day are not supported: cast them to varchar first");
     }

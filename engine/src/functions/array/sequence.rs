@@ -1,15 +1,16 @@
 //! `sequence`: arrays of numbers, dates or timestamps at equal distances.
 
+use crate::functions::define::{DAY_TIME, YEAR_MONTH};
 use crate::functions::nested::{Call, MAX_BATCH_ELEMENTS, MAX_MADE_ELEMENTS, check_count, list_from_parts};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, IntervalMonthDayNanoType, IntervalUnit, TimeUnit};
-use chrono::{DateTime, Months, NaiveDateTime};
+use arrow::datatypes::{DataType, DurationMillisecondType, IntervalYearMonthType, TimeUnit};
+use chrono::{DateTime, Months};
 use datafusion::common::{Result, exec_err, internal_err, plan_err};
 use std::sync::Arc;
 
-const DAY_NANOS: i128 = 86_400_000_000_000;
+const DAY_MILLIS: i128 = 86_400_000;
 
 /// Start and stop of one type, and maybe a step.
 pub(super) fn types(types: &[DataType]) -> Result<Vec<DataType>> {
@@ -18,30 +19,33 @@ pub(super) fn types(types: &[DataType]) -> Result<Vec<DataType>> {
     let date = |t: &DataType| matches!(t, DataType::Date32 | DataType::Date64 | DataType::Null);
     let time = |t: &DataType| matches!(t, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 | DataType::Null);
     let ends = &types[..2];
-    let zone = ends.iter().find_map(|t| match t {
-        DataType::Timestamp(_, zone) => Some(zone.clone()),
-        _ => None,
-    });
-    let (point, step) = if ends.iter().all(integer) {
-        (DataType::Int64, DataType::Int64)
+    let is_zoned = |t: &DataType| matches!(t, DataType::Timestamp(_, Some(_)));
+    let unit = ends.iter().filter_map(|t| if let DataType::Timestamp(unit, _) = t { Some(*unit) } else { None }).max();
+    let point = if ends.iter().all(integer) {
+        DataType::Int64
     } else if ends.iter().all(date) {
-        (DataType::Date32, DataType::Interval(IntervalUnit::MonthDayNano))
-    } else if let (true, Some(zone)) = (ends.iter().all(time), zone) {
+        DataType::Date32
+    } else if let (true, Some(unit)) = (ends.iter().all(time), unit) {
         if types.len() < 3 {
             return plan_err!("a sequence of timestamps needs a step");
         }
-        if zone.is_some() {
+        if ends.iter().any(is_zoned) {
             return plan_err!("timestamps with time zone are not supported");
         }
-        (DataType::Timestamp(TimeUnit::Nanosecond, None), DataType::Interval(IntervalUnit::MonthDayNano))
+        // A step may have milliseconds.
+        DataType::Timestamp(unit.max(TimeUnit::Millisecond), None)
     } else {
         return plan_err!("expected numbers, dates or timestamps, got {} and {}", types[0], types[1]);
     };
-    match types.get(2) {
-        None => Ok(vec![point.clone(), point]),
-        Some(given) if integer(given) == integer(&point) || given.is_null() => Ok(vec![point.clone(), point, step]),
-        Some(given) => plan_err!("the step of {point} cannot be {given}"),
-    }
+    let step = match types.get(2) {
+        None => return Ok(vec![point.clone(), point]),
+        Some(given) if given.is_null() && point == DataType::Int64 => DataType::Int64,
+        Some(given) if given.is_null() => DAY_TIME,
+        Some(given) if given.is_integer() && point == DataType::Int64 => DataType::Int64,
+        Some(given @ (&DAY_TIME | &YEAR_MONTH)) if point != DataType::Int64 => given.clone(),
+        Some(given) => return plan_err!("the step of {point} cannot be {given}"),
+    };
+    Ok(vec![point.clone(), point, step])
 }
 
 /// A step: a distance of months or of the points' own unit.
@@ -56,7 +60,8 @@ enum Step {
 enum Unit {
     Number,
     Day,
-    Nano,
+    /// Of which this many are a second.
+    Tick(i64),
 }
 
 /// `sequence(start, stop[, step])`.
@@ -64,7 +69,9 @@ pub(super) fn sequence(call: &Call<'_>) -> Result<ArrayRef> {
     let unit = match call.arg(0)?.data_type() {
         DataType::Int64 => Unit::Number,
         DataType::Date32 => Unit::Day,
-        _ => Unit::Nano,
+        DataType::Timestamp(TimeUnit::Millisecond, _) => Unit::Tick(1_000),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Unit::Tick(1_000_000),
+        _ => Unit::Tick(1_000_000_000),
     };
     let points = |index: usize| -> Result<ArrayRef> {
         let array = call.arg(index)?;
@@ -106,19 +113,20 @@ fn step_at(steps: &ArrayRef, row: usize, unit: Unit) -> Result<Step> {
     if let Some(numbers) = steps.as_primitive_opt::<arrow::datatypes::Int64Type>() {
         return Ok(Step::Units(i128::from(numbers.value(row))));
     }
-    let Some(intervals) = steps.as_primitive_opt::<IntervalMonthDayNanoType>() else {
+    if let Some(months) = steps.as_primitive_opt::<IntervalYearMonthType>() {
+        return Ok(Step::Months(months.value(row)));
+    }
+    let Some(spans) = steps.as_primitive_opt::<DurationMillisecondType>() else {
         return exec_err!("the step must be a number or an interval");
     };
-    let interval = intervals.value(row);
-    let nanos = i128::from(interval.days) * DAY_NANOS + i128::from(interval.nanoseconds);
-    match (interval.months, unit) {
-        (0, Unit::Day) if nanos % DAY_NANOS != 0 => {
+    let millis = i128::from(spans.value(row));
+    match unit {
+        Unit::Day if millis % DAY_MILLIS != 0 => {
             exec_err!("sequence step must be a day interval if start and end values are dates")
         }
-        (0, Unit::Day) => Ok(Step::Units(nanos / DAY_NANOS)),
-        (0, _) => Ok(Step::Units(nanos)),
-        (months, _) if nanos == 0 => Ok(Step::Months(months)),
-        _ => exec_err!("the step must be of months or of days and seconds, not of both"),
+        Unit::Day => Ok(Step::Units(millis / DAY_MILLIS)),
+        Unit::Tick(per_second) => Ok(Step::Units(millis * i128::from(per_second) / 1_000)),
+        Unit::Number => exec_err!("the step of numbers must be a number"),
     }
 }
 
@@ -153,14 +161,18 @@ fn one(start: i64, stop: i64, step: Step, unit: Unit, values: &mut Vec<i64>) -> 
 
 /// The same day `months` later, or the last of that month.
 fn plus_months(point: i64, months: i64, unit: Unit) -> Option<i64> {
-    let time: NaiveDateTime = match unit {
-        Unit::Day => DateTime::from_timestamp(point.checked_mul(86_400)?, 0)?.naive_utc(),
-        _ => DateTime::from_timestamp_nanos(point).naive_utc(),
+    const DAY_SECONDS: i64 = 86_400;
+    // The whole seconds, and what is left in the point's unit.
+    let (seconds, rest, per_second) = match unit {
+        Unit::Tick(per_second) => (point.div_euclid(per_second), point.rem_euclid(per_second), per_second),
+        _ => (point.checked_mul(DAY_SECONDS)?, 0, 1),
     };
+    let time = DateTime::from_timestamp(seconds, 0)?.naive_utc();
     let distance = Months::new(u32::try_from(months.unsigned_abs()).ok()?);
     let moved = if months < 0 { time.checked_sub_months(distance)? } else { time.checked_add_months(distance)? };
+    let seconds = moved.and_utc().timestamp();
     match unit {
-        Unit::Day => Some(moved.and_utc().timestamp().div_euclid(86_400)),
-        _ => moved.and_utc().timestamp_nanos_opt(),
+        Unit::Tick(_) => seconds.checked_mul(per_second)?.checked_add(rest),
+        _ => Some(seconds.div_euclid(DAY_SECONDS)),
     }
 }

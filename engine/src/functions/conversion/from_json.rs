@@ -24,7 +24,7 @@ const MAX_DEPTH: usize = 64;
 /// Most bytes of text in one array: its offsets have 32 bits.
 const MAX_ARRAY_BYTES: usize = i32::MAX as usize;
 
-/// Values that become one array; none is NULL.
+/// Values that become one array; `None` is NULL.
 type Values<'a> = [Option<&'a Node<'a>>];
 
 fn check_target(target: &DataType, depth: usize) -> Result<()> {

@@ -4,6 +4,7 @@ use super::super::define::{Arg, Call, JSON, Typing, define, is_text};
 use super::text::{JAVA, Numbers, Writer, index_of, writer};
 use super::types::{java_double, java_real, type_name};
 use crate::functions::Functions;
+use crate::functions::json::quoted;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
@@ -22,27 +23,6 @@ fn json_double(value: f64) -> String {
 
 fn json_real(value: f32) -> String {
     if value.is_finite() { java_real(value) } else { format!("\"{}\"", java_real(value)) }
-}
-
-/// `text` in quotes.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for letter in text.chars() {
-        match letter {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            low if low < ' ' => out.push_str(&format!("\\u{:04X}", u32::from(low))),
-            other => out.push(other),
-        }
-    }
-    out.push('"');
-    out
 }
 
 /// A writer whose NULL is JSON's null.
@@ -167,15 +147,5 @@ pub(super) fn register(functions: &mut Functions) {
     let json = |typing: &Typing<'_>| check_source(typing.kind(0), 0).map(|()| JSON);
     for name in ["owlet_cast_json", "owlet_try_cast_json"] {
         functions.scalar.push(define(name).typed(&[Arg::Any], None, json, cast_json).udf());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_quoted() {
-        assert_eq!(quoted("a\"b\\\n\u{1f}é"), "\"a\\\"b\\\\\\n\\u001Fé\"");
     }
 }

@@ -1,14 +1,14 @@
 //! Values as text: CAST to varchar, typeof, and what other conversions show of a value.
 
-use super::super::define::{Arg, Call, Typing, define, is_text};
+use super::super::define::{Arg, Call, DAY_TIME, Typing, define, is_text};
 use super::types::{cast_double, cast_real, decimal_text, java_double, java_real, type_name};
 use crate::functions::Functions;
-use crate::functions::datetime::{Instants, clock_text, date_text, digits_of};
+use crate::functions::datetime::{Instants, clock_text, date_text, day_text, digits_of, month_text};
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit, Time64NanosecondType, TimeUnit,
+    ArrowPrimitiveType, DataType, Decimal128Type, Decimal256Type, DurationMillisecondType, Float32Type, Float64Type, Int64Type,
+    IntervalUnit, IntervalYearMonthType, Time64NanosecondType, TimeUnit,
 };
 use chrono::{NaiveDateTime, NaiveTime};
 use datafusion::common::{Result, exec_err, plan_err};
@@ -35,21 +35,6 @@ fn primitive<T: ArrowPrimitiveType>(array: &ArrayRef, show: impl Fn(T::Native) -
     let Some(array) = array.as_primitive_opt::<T>().cloned() else { return exec_err!("unexpected {}", array.data_type()) };
     let array: PrimitiveArray<T> = array;
     Ok(Box::new(move |row| Ok(array.is_valid(row).then(|| show(array.value(row))))))
-}
-
-/// Hours, minutes, seconds and milliseconds after days, or years and months.
-fn interval_text(value: IntervalMonthDayNano) -> String {
-    if value.months != 0 {
-        let sign = if value.months < 0 { "-" } else { "" };
-        let months = value.months.unsigned_abs();
-        return format!("{sign}{}-{}", months / 12, months % 12);
-    }
-    let millis = i128::from(value.days) * 86_400_000 + i128::from(value.nanoseconds / 1_000_000);
-    let sign = if millis < 0 { "-" } else { "" };
-    let millis = millis.unsigned_abs();
-    let (days, rest) = (millis / 86_400_000, millis % 86_400_000);
-    let (hours, minutes, seconds) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1_000 % 60);
-    format!("{sign}{days} {hours:02}:{minutes:02}:{seconds:02}.{:03}", rest % 1_000)
 }
 
 /// Writes the values of `array`; `digits` overrides the digits of a second that its type tells.
@@ -85,10 +70,8 @@ pub(super) fn writer(array: &ArrayRef, digits: Option<usize>, numbers: Numbers) 
             let array = cast(array, &Time64(TimeUnit::Nanosecond))?;
             primitive::<Time64NanosecondType>(&array, move |value| clock_text(time_of_day(value), digits))
         }
-        Interval(_) | Duration(_) => {
-            let array = cast(array, &Interval(IntervalUnit::MonthDayNano))?;
-            primitive::<IntervalMonthDayNanoType>(&array, interval_text)
-        }
+        Interval(IntervalUnit::YearMonth) => primitive::<IntervalYearMonthType>(array, month_text),
+        Duration(_) => primitive::<DurationMillisecondType>(&cast(array, &DAY_TIME)?, day_text),
         other => exec_err!("Cannot cast {} to varchar", type_name(other)),
     }
 }

@@ -6,7 +6,7 @@ use super::pattern::Field;
 use crate::functions::Functions;
 use arrow::array::ArrayRef;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, Time64NanosecondType};
+use arrow::datatypes::{DataType, DurationMillisecondType, Int64Type, IntervalYearMonthType, Time64NanosecondType};
 use chrono::{Datelike, NaiveDateTime, NaiveTime};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 
@@ -60,22 +60,23 @@ impl Part {
         }
     }
 
-    /// Parts of an interval; of months only year and month, of other intervals only what is shorter.
-    fn of_interval(self, value: IntervalMonthDayNano) -> Result<i64> {
-        const DAY: i128 = 86_400_000;
-        let days = i128::from(value.days) * DAY + i128::from(value.nanoseconds / 1_000_000);
-        let whole = |length: i128, within: i128| i64::try_from(days % within / length).unwrap_or(i64::MAX);
-        let months = value.months != 0;
-        let short = value.days != 0 || value.nanoseconds != 0;
+    fn of_months(self, months: i32) -> Result<i64> {
         match self {
-            Self::Calendar(Field::Year) if !short => Ok(i64::from(value.months / 12)),
-            Self::Calendar(Field::Month) if !short => Ok(i64::from(value.months % 12)),
-            Self::Calendar(Field::DayOfMonth) if !months => Ok(whole(DAY, i128::MAX)),
-            Self::Calendar(Field::HourOfDay) if !months => Ok(whole(3_600_000, DAY)),
-            Self::Calendar(Field::Minute) if !months => Ok(whole(60_000, 3_600_000)),
-            Self::Calendar(Field::Second) if !months => Ok(whole(1_000, 60_000)),
-            Self::Calendar(Field::Millis) if !months => Ok(whole(1, 1_000)),
-            _ => exec_err!("an interval of this kind has no such field"),
+            Self::Calendar(Field::Year) => Ok(i64::from(months / 12)),
+            Self::Calendar(Field::Month) => Ok(i64::from(months % 12)),
+            _ => exec_err!("an interval of years and months has no such field"),
+        }
+    }
+
+    fn of_span(self, millis: i64) -> Result<i64> {
+        const DAY: i64 = 86_400_000;
+        match self {
+            Self::Calendar(Field::DayOfMonth) => Ok(millis / DAY),
+            Self::Calendar(Field::HourOfDay) => Ok(millis % DAY / 3_600_000),
+            Self::Calendar(Field::Minute) => Ok(millis % 3_600_000 / 60_000),
+            Self::Calendar(Field::Second) => Ok(millis % 60_000 / 1_000),
+            Self::Calendar(Field::Millis) => Ok(millis % 1_000),
+            _ => exec_err!("an interval of days and seconds has no such field"),
         }
     }
 
@@ -89,10 +90,17 @@ impl Part {
 fn extract(call: &Call<'_>, index: usize, part: impl Fn(usize) -> Result<Option<Part>>) -> Result<ArrayRef> {
     match call.input(index)?.array.data_type() {
         DataType::Interval(_) => {
-            let values = call.values::<IntervalMonthDayNanoType>(index)?;
+            let values = call.values::<IntervalYearMonthType>(index)?;
             call.make::<Int64Type, _>(|row| {
                 let (Some(part), Some(value)) = (part(row)?, values.get(row)) else { return Ok(None) };
-                part.of_interval(value).map(Some)
+                part.of_months(value).map(Some)
+            })
+        }
+        DataType::Duration(_) => {
+            let values = call.values::<DurationMillisecondType>(index)?;
+            call.make::<Int64Type, _>(|row| {
+                let (Some(part), Some(value)) = (part(row)?, values.get(row)) else { return Ok(None) };
+                part.of_span(value).map(Some)
             })
         }
         DataType::Time64(_) => {

@@ -1,6 +1,7 @@
 //! Date and time functions.
 
 mod fields;
+mod interval;
 mod iso;
 mod joda;
 mod moment;
@@ -11,6 +12,8 @@ mod text;
 mod units;
 mod unix;
 
+pub use interval::interval_texts;
+pub(crate) use interval::{day_text, month_text};
 pub(crate) use iso::{clock_text, date_text, digits_of};
 pub(crate) use moment::{Instants, Zone, make_instants};
 pub(crate) use unix::{double, java_round, saturating};
@@ -24,4 +27,5 @@ pub(super) fn add(functions: &mut Functions) {
     text::register(functions);
     iso::register(functions);
     unix::register(functions);
+    interval::register(functions);
 }

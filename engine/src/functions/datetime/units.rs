@@ -1,7 +1,7 @@
 //! Arithmetic in calendar units: date_add, date_diff, date_trunc.
 
 use super::super::define::{Arg, Call, Texts, Typing, define};
-use super::moment::{Instants, Zone, days_of, last_day, make_instants, millis, shift};
+use super::moment::{Instants, Zone, last_day, make_instants, millis, shift};
 use crate::functions::Functions;
 use arrow::array::{ArrayRef, AsArray};
 use arrow::compute::cast;
@@ -182,17 +182,17 @@ fn is_date(call: &Call<'_>, index: usize) -> Result<bool> {
     Ok(*call.input(index)?.array.data_type() == DataType::Date32)
 }
 
-/// Applies `change` to the wall time; units shorter than a day keep the offset, others keep the wall time.
-fn in_zone(
+/// Applies `change` to the wall time; units shorter than a day keep the offset, others keep the wall time, and the offset where
+/// that is there twice.
+pub(super) fn in_zone(
     zone: Zone,
     unit: Unit,
     utc: NaiveDateTime,
     change: impl Fn(NaiveDateTime) -> Result<NaiveDateTime>,
-    keep: bool,
 ) -> Result<NaiveDateTime> {
     let offset = zone.offset(utc);
     let changed = change(zone.local(utc)?)?;
-    if unit < Unit::Day { shift(changed, -i64::from(offset)) } else { zone.instant(changed, keep.then_some(offset)) }
+    if unit < Unit::Day { shift(changed, -i64::from(offset)) } else { zone.instant(changed, Some(offset)) }
 }
 
 /// Truncates timestamps without zone by whole lengths since 1970-01-01, which was a Thursday.
@@ -230,7 +230,7 @@ fn date_trunc(call: &Call<'_>) -> Result<ArrayRef> {
     let zone = instants.zone_or_utc();
     make_instants(call.returns, call.rows, |row| {
         let (Some(unit), Some(utc)) = (units.get(row)?, instants.utc(row)?) else { return Ok(None) };
-        in_zone(zone, unit, utc, |time| truncate(unit, time), false).map(Some)
+        in_zone(zone, unit, utc, |time| truncate(unit, time)).map(Some)
     })
 }
 
@@ -245,7 +245,7 @@ fn date_add(call: &Call<'_>) -> Result<ArrayRef> {
         let (Some(unit), Some(count), Some(utc)) = (units.get(row)?, counts.get(row), instants.utc(row)?) else {
             return Ok(None);
         };
-        let moved = in_zone(zone, unit, utc, |time| add(unit, count, time), true)?;
+        let moved = in_zone(zone, unit, utc, |time| add(unit, count, time))?;
         // Timestamps of whole seconds are rounded, halves up.
         Ok(Some(if whole_seconds && moved.nanosecond() >= HALF_SECOND { shift(moved, 1)? } else { moved }))
     })
@@ -272,23 +272,12 @@ fn same_as(index: usize) -> impl Fn(&Typing<'_>) -> Result<DataType> {
     move |typing| Ok(typing.kind(index).clone())
 }
 
-fn days_between(call: &Call<'_>) -> Result<ArrayRef> {
-    let (to, from) = (Instants::of(call, 0)?, Instants::of(call, 1)?);
-    call.make::<arrow::datatypes::IntervalMonthDayNanoType, _>(|row| {
-        let (Some(to), Some(from)) = (to.utc(row)?, from.utc(row)?) else { return Ok(None) };
-        let days = days_of(to.date())? - days_of(from.date())?;
-        Ok(Some(arrow::datatypes::IntervalMonthDayNano::new(0, days, 0)))
-    })
-}
-
 /// Adds the functions of this file.
 pub(super) fn register(functions: &mut Functions) {
-    let month_day_nano = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
     functions.scalar.extend([
         define("date_trunc").typed(&[Arg::Text, Arg::Instant], None, same_as(1), date_trunc).udf(),
         define("date_add").typed(&[Arg::Text, Arg::Bigint, Arg::Instant], None, same_as(2), date_add).udf(),
         define("date_diff").form(&[Arg::Text, Arg::Instant, Arg::Instant], DataType::Int64, date_diff).udf(),
-        define("owlet_date_subtract").form(&[Arg::Date, Arg::Date], month_day_nano, days_between).udf(),
     ]);
 }
 

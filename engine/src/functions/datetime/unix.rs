@@ -1,12 +1,10 @@
 //! Seconds since 1970, durations, and time zones of timestamps.
 
-use super::super::define::{Arg, Call, Typing, define};
+use super::super::define::{Arg, Call, DAY_TIME, Typing, define};
 use super::moment::{Instants, Zone, from_epoch, from_millis, make_instants, millis_in};
 use crate::functions::Functions;
 use arrow::array::{Array, ArrayRef};
-use arrow::datatypes::{
-    DataType, Decimal128Type, Float64Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, TimeUnit,
-};
+use arrow::datatypes::{DataType, Decimal128Type, DurationMillisecondType, Float64Type, Int64Type, TimeUnit};
 use datafusion::common::{Result, exec_err, plan_err};
 
 /// Java's rounding: halves up, saturating, NaN to zero.
@@ -82,14 +80,8 @@ fn to_unixtime(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 fn to_milliseconds(call: &Call<'_>) -> Result<ArrayRef> {
-    let spans = call.values::<IntervalMonthDayNanoType>(0)?;
-    call.make::<Int64Type, _>(|row| {
-        let Some(span) = spans.get(row) else { return Ok(None) };
-        if span.months != 0 {
-            return exec_err!("to_milliseconds takes an interval of days and seconds");
-        }
-        Ok(Some(i64::from(span.days) * 86_400_000 + span.nanoseconds / 1_000_000))
-    })
+    let spans = call.values::<DurationMillisecondType>(0)?;
+    call.make::<Int64Type, _>(|row| Ok(spans.get(row)))
 }
 
 fn human_readable_seconds(call: &Call<'_>) -> Result<ArrayRef> {
@@ -138,10 +130,10 @@ fn duration_millis(text: &str) -> Option<i64> {
 
 fn parse_duration(call: &Call<'_>) -> Result<ArrayRef> {
     let texts = call.texts(0)?;
-    call.make::<IntervalMonthDayNanoType, _>(|row| {
+    call.make::<DurationMillisecondType, _>(|row| {
         let Some(text) = texts.get(row) else { return Ok(None) };
-        match duration_millis(text).and_then(|millis| millis.checked_mul(1_000_000)) {
-            Some(nanos) => Ok(Some(IntervalMonthDayNano::new(0, 0, nanos))),
+        match duration_millis(text) {
+            Some(millis) => Ok(Some(millis)),
             None => exec_err!("duration is not a valid data duration string: {text}"),
         }
     })
@@ -191,7 +183,6 @@ pub(super) fn register(functions: &mut Functions) {
     };
     let named = |typing: &Typing<'_>| constant_zone(typing, 1).map(|zone| millis_in(&zone));
     let nanos = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
-    let span = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
     functions.scalar.extend([
         define("from_unixtime")
             .form(&[Arg::Double], millis_in(&Zone::UTC), from_unixtime)
@@ -205,7 +196,7 @@ pub(super) fn register(functions: &mut Functions) {
         define("to_unixtime").form(&[Arg::Instant], DataType::Float64, to_unixtime).udf(),
         define("to_milliseconds").form(&[Arg::Span], DataType::Int64, to_milliseconds).udf(),
         define("human_readable_seconds").form(&[Arg::Double], DataType::Utf8, human_readable_seconds).udf(),
-        define("parse_duration").form(&[Arg::Text], span, parse_duration).udf(),
+        define("parse_duration").form(&[Arg::Text], DAY_TIME, parse_duration).udf(),
         define("at_timezone").typed(&[Arg::Instant, Arg::Text], None, moved(true), instants_again).udf(),
         define("with_timezone").typed(&[Arg::Instant, Arg::Text], None, moved(false), with_timezone).udf(),
         define("timezone").form(&[Arg::Instant], DataType::Utf8, zone_name).udf(),

@@ -5,7 +5,7 @@ mod path;
 mod reader;
 mod sql_path;
 
-pub(super) use self::node::{Node, is_integer};
+pub(super) use self::node::{Node, is_integer, quoted};
 
 use self::node::{Duplicates, number_text};
 use self::path::Path;

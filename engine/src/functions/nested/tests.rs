@@ -92,7 +92,7 @@ async fn states_of_aggregates_merge() {
         "element_at(histogram(DISTINCT s), 's2'), count_if(id > 8), count_if(DISTINCT id > 8), every(id >= 0)",
         "approx_distinct(id), approx_distinct(x), approx_distinct(s, 0.02e0), approx_distinct(arr)",
         "approx_percentile(id, 0.5), approx_percentile(id, ARRAY[0.0, 0.25, 1.0]), approx_percentile(id, id + 1, 0.9)",
-        "round(skewness(id), 9), round(kurtosis(id), 9), round(geometric_mean(id + 1), 9)",
+        "round(skewness(id), 9), round(kurtosis(id), 9), round(geometric_mean(id + 1), 9), round(entropy(id), 9)",
         "array_agg(id ORDER BY id DESC), array_agg(id ORDER BY id), array_agg(s ORDER BY id DESC) FILTER (WHERE id > 5)",
         "string_agg(s, ',' ORDER BY id DESC), count(DISTINCT s), array_sort(array_agg(DISTINCT s)), first_value(s ORDER BY id)",
         "round(avg(id), 9), round(variance(id), 9), round(stddev_pop(id), 9), round(corr(id, id * id), 9)",

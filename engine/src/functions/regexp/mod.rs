@@ -43,6 +43,12 @@ fn like(row: &Row<'_>) -> Result<Option<bool>> {
     pattern(row)?.is_match(row.text(0)).map(Some)
 }
 
+/// What a group of the pattern in the second argument matched first; NULL when it did not, or there is no such group.
+pub(super) fn matched<'a>(row: &Row<'a>) -> Result<Option<Cow<'a, str>>> {
+    let groups = pattern(row)?.groups();
+    if usize::try_from(row.int(2)).is_ok_and(|group| group <= groups) { extract(row) } else { Ok(None) }
+}
+
 fn count(row: &Row<'_>) -> Result<Option<i64>> {
     let mut count = 0;
     pattern(row)?.each_match(row.text(0), 0, false, |_, _| {

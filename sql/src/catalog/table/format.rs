@@ -14,7 +14,7 @@ pub(in crate::catalog) enum TableFormat {
 }
 
 /// Parts of class names, and what they stand for.
-const REFUSED: [(&str, &str); 9] = [
+const REFUSED: [(&str, &str); 8] = [
     ("hoodie", "Hudi"),
     ("symlinktext", "symlink manifests (Delta Lake)"),
     ("delta", "Delta Lake"),
@@ -22,7 +22,6 @@ const REFUSED: [(&str, &str); 9] = [
     ("orc", "ORC"),
     ("avro", "Avro"),
     ("rcfile", "RCFile"),
-    ("regexserde", "RegexSerDe"),
     ("grok", "GrokSerDe"),
 ];
 
@@ -75,9 +74,12 @@ impl TableFormat {
         if serde.ends_with("opencsvserde") {
             return TextFormat::open_csv(parameters, properties).map(Self::Text);
         }
+        if serde.ends_with("regexserde") {
+            return TextFormat::regex(parameters, properties).map(Self::Text);
+        }
         let name = storage.serde_info.as_ref().and_then(|serde| serde.serialization_library.as_deref()).unwrap_or("none");
         Err(Error::invalid(format!(
-            "NOT_SUPPORTED: serde {name}: Parquet, LazySimpleSerDe, OpenCSVSerde and the JSON serdes can be read here"
+            "NOT_SUPPORTED: serde {name}: Parquet, LazySimpleSerDe, OpenCSVSerde, RegexSerDe and the JSON serdes can be read here"
         )))
     }
 

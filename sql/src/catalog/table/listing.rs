@@ -6,6 +6,7 @@ use datafusion::common::ScalarValue;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use engine::storage::is_hidden;
 use engine::{Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -80,8 +81,6 @@ pub(super) async fn list(
 
 /// Files with bytes below `folder`, without what Hive hides.
 async fn visible(store: &dyn ObjectStore, folder: &Path) -> Result<Vec<ObjectMeta>> {
-    let skip = folder.parts().count();
-    let is_hidden = |path: &Path| path.parts().skip(skip).any(|part| part.as_ref().starts_with(['_', '.']));
     let prefix = Some(folder).filter(|folder| !folder.as_ref().is_empty());
     let listed: Result<Vec<ObjectMeta>, object_store::Error> = store.list(prefix).try_collect().await;
     let mut files = match listed {
@@ -90,7 +89,7 @@ async fn visible(store: &dyn ObjectStore, folder: &Path) -> Result<Vec<ObjectMet
         Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
-    files.retain(|meta| meta.size > 0 && !is_hidden(&meta.location));
+    files.retain(|meta| meta.size > 0 && !is_hidden(&meta.location, prefix));
     files.sort_by(|a, b| a.location.cmp(&b.location));
     Ok(files)
 }

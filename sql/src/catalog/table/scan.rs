@@ -2,6 +2,7 @@
 
 use super::format::TableFormat;
 use super::listing::FileSet;
+use super::text::TextFormat;
 use super::{names, shape};
 use crate::catalog::model::Table;
 use crate::catalog::types::HiveType;
@@ -166,7 +167,7 @@ impl FileTable {
                 let schema = names::of_json(session, &store, &metas, &self.columns, &format, &self.table).await?;
                 (schema, Some(Arc::new(format)))
             }
-            TableFormat::Text(text) => (Schema::new(text.file_fields(&self.columns)), None),
+            TableFormat::Text(_) => (Schema::new(vec![TextFormat::line_field()]), None),
         };
         let file_schema = Arc::new(file_schema);
         let table_schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(keys).build();
@@ -198,8 +199,8 @@ impl FileTable {
     fn places(&self, projection: &[usize]) -> Vec<usize> {
         let count = self.columns.len();
         let place = |index: &usize| match &self.format {
-            TableFormat::Text(text) if *index < count => text.place_of(*index),
-            TableFormat::Text(text) => index - count + text.file_fields(&self.columns).len(),
+            // The line, and the partition columns behind it.
+            TableFormat::Text(_) => (index + 1).saturating_sub(count),
             _ => *index,
         };
         projection.iter().map(place).collect()

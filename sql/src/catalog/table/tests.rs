@@ -28,6 +28,7 @@ type TestResult<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 const PARQUET: &str = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe";
 const LAZY: &str = "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe";
 const OPEN_CSV: &str = "org.apache.hadoop.hive.serde2.OpenCSVSerde";
+const REGEX: &str = "org.apache.hadoop.hive.serde2.RegexSerDe";
 const JSON: &str = "org.openx.data.jsonserde.JsonSerDe";
 
 /// Counts listings.
@@ -371,6 +372,29 @@ async fn open_csv_has_quotes_and_no_null() -> TestResult {
     assert_eq!(world.rows("SELECT n FROM t WHERE y = ''").await?, ["1"]);
     world.put("t/b.csv", "h1,h2,h3\n\"x\",\"y\",\"\"\n").await?;
     assert!(world.fails("SELECT n FROM t", "Cannot cast").await);
+    // Fields too many are nobody's, those that are missing NULL.
+    world.put("t/b.csv", "h1,h2,h3\nx,y,3,z\nx\n\"x,y,3\n").await?;
+    world.store.delete(&Path::from("t/a.csv")).await?;
+    assert_eq!(world.rows("SELECT x, y IS NULL, n FROM t").await?, ["x,false,3", "x,true,", ",true,"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn lines_of_a_pattern_are_cut_into_its_groups() -> TestResult {
+    let world = World::new().await?;
+    world.put("t/a.log", "10.0.0.1 - [2024-01-31 10:00:00] \"GET /x\" 200 1.5 TRUE\nnonsense\nHOST - [-] \"\" 1.5 x\n").await?;
+    let columns = [("host", "string"), ("ts", "timestamp"), ("req", "varchar(3)"), ("st", "int"), ("d", "decimal(4,2)")];
+    let more = [("b", "boolean"), ("none", "bigint")];
+    let columns: Vec<_> = columns.into_iter().chain(more).collect();
+    let regex = "([^ ]*) - \\[([^\\]]*)\\] \"([^\"]*)\" ([-.0-9]*) ([^ ]+)(?: (.*))?";
+    world.table(REGEX, &columns, &[], &[("input.regex", regex)]).await?;
+    assert_eq!(world.rows("SELECT * FROM t").await?, ["10.0.0.1,2024-01-31T10:00:00,GET,200,1.50,true,", ",,,,,,", "HOST,,,,,,"]);
+    world.catalog.drop_table("d", "t").await?;
+    let ignoring = [("input.regex", "host - .*|(ten|10).*"), ("input.regex.case.insensitive", "true")];
+    world.table(REGEX, &[("x", "string"), ("y", "string")], &[], &ignoring).await?;
+    assert_eq!(world.rows("SELECT x, y FROM t").await?, ["10,", ",", ","]);
+    world.catalog.drop_table("d", "t").await?;
+    assert!(world.table(REGEX, &columns, &[], &[]).await.is_err_and(|error| error.to_string().contains("input.regex")));
     Ok(())
 }
 
@@ -392,7 +416,7 @@ async fn other_formats_are_refused_by_name() -> TestResult {
     for (serde, name) in [
         ("org.apache.hadoop.hive.ql.io.orc.OrcSerde", "ORC"),
         ("org.apache.hadoop.hive.serde2.avro.AvroSerDe", "Avro"),
-        ("org.apache.hadoop.hive.serde2.RegexSerDe", "RegexSerDe"),
+        ("com.amazonaws.glue.serde.GrokSerDe", "GrokSerDe"),
         ("com.example.Other", "com.example.Other"),
     ] {
         let made = world.table(serde, &[("a", "int")], &[], &[]).await;

@@ -1,7 +1,7 @@
 //! Text tables: how lines are cut into strings, and strings become values.
 //!
-//! LazySimpleSerDe's lines are read whole and cut by a function: they may have fields too many or too few. What no number or date
-//! can be read from is NULL there, and an error of the query everywhere else.
+//! Lines are read whole and cut by functions: they may have fields too many or too few. What no number or date can be read from is
+//! NULL, but an error of the query for OpenCSVSerde.
 
 use super::TypedColumn;
 use super::shape::failure;
@@ -12,12 +12,14 @@ use datafusion::catalog::Session;
 use datafusion::common::config::CsvOptions;
 use datafusion::logical_expr::expr::Like;
 use datafusion::logical_expr::{Expr, cast, lit, try_cast, when};
-use engine::functions::text_line::{TEXT_DATE, TEXT_FIELD, TEXT_INTEGER, TEXT_TIMESTAMP, TEXT_UNESCAPED};
+use engine::functions::text_line::{
+    TEXT_CSV_FIELD, TEXT_DATE, TEXT_FIELD, TEXT_INTEGER, TEXT_MATCHED, TEXT_TIMESTAMP, TEXT_UNESCAPED,
+};
 use engine::{Error, Result};
 
 /// Hive's field separator where a table names none.
 const HIVE_DELIMITER: u8 = 1;
-/// A byte that is in no text: LazySimpleSerDe knows no quotes, and its lines are read as one field.
+/// A byte that is in no text: lines are read as one field without quotes.
 const NO_BYTE: u8 = 0;
 /// What a whole line is called.
 const LINE: &str = "$line";
@@ -27,22 +29,33 @@ const HIVE_NULL: &str = "\\N";
 /// How a table's text files are read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::catalog) struct TextFormat {
-    delimiter: u8,
     has_header: bool,
     serde: Serde,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Serde {
-    LazySimple { null: String, escape: Option<char> },
-    OpenCsv { quote: u8, escape: u8 },
+    LazySimple {
+        separator: char,
+        null: String,
+        escape: Option<char>,
+    },
+    OpenCsv {
+        separator: char,
+        quote: char,
+        escape: char,
+    },
+    /// A pattern that a whole line fits, with a group for each column.
+    Regex {
+        pattern: String,
+    },
 }
 
 impl TextFormat {
     pub(super) fn lazy_simple(serde: &Parameters, table: &Parameters) -> Result<Self> {
         let named =
             serde.get("field.delim").or_else(|| serde.get("serialization.format").filter(|text| text.parse::<u8>().is_err()));
-        let delimiter = named.map_or(Ok(HIVE_DELIMITER), |text| byte("field.delim", text))?;
+        let separator = named.map_or(Ok(HIVE_DELIMITER), |text| byte("field.delim", text)).map(char::from)?;
         if serde.get("line.delim").is_some_and(|line| line != "\n") {
             return Err(Error::invalid("NOT_SUPPORTED: LINES TERMINATED BY something else than '\\n'"));
         }
@@ -55,14 +68,23 @@ impl TextFormat {
         }
         let null = serde.get("serialization.null.format").or_else(|| table.get("serialization.null.format"));
         let escape = serde.get("escape.delim").map(|text| byte("escape.delim", text)).transpose()?.map(char::from);
-        let serde = Serde::LazySimple { null: null.cloned().unwrap_or_else(|| HIVE_NULL.into()), escape };
-        Self { delimiter, has_header: false, serde }.with_header(table)
+        let null = null.cloned().unwrap_or_else(|| HIVE_NULL.into());
+        Self { has_header: false, serde: Serde::LazySimple { separator, null, escape } }.with_header(table)
     }
 
     pub(super) fn open_csv(serde: &Parameters, table: &Parameters) -> Result<Self> {
-        let sign = |name: &str, usual: u8| serde.get(name).map_or(Ok(usual), |text| byte(name, text));
-        let parts = Serde::OpenCsv { quote: sign("quoteChar", b'"')?, escape: sign("escapeChar", b'\\')? };
-        Self { delimiter: sign("separatorChar", b',')?, has_header: false, serde: parts }.with_header(table)
+        let sign = |name: &str, usual: u8| serde.get(name).map_or(Ok(usual), |text| byte(name, text)).map(char::from);
+        let (separator, quote, escape) = (sign("separatorChar", b',')?, sign("quoteChar", b'"')?, sign("escapeChar", b'\\')?);
+        Self { has_header: false, serde: Serde::OpenCsv { separator, quote, escape } }.with_header(table)
+    }
+
+    pub(super) fn regex(serde: &Parameters, table: &Parameters) -> Result<Self> {
+        let Some(regex) = serde.get("input.regex") else {
+            return Err(Error::invalid("HIVE_INVALID_METADATA: a table of RegexSerDe needs the property input.regex"));
+        };
+        let ignores_case = serde.get("input.regex.case.insensitive").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let pattern = format!("(?s{})\\A(?:{regex})\\z", if ignores_case { "i" } else { "" });
+        Self { has_header: false, serde: Serde::Regex { pattern } }.with_header(table)
     }
 
     fn with_header(self, table: &Parameters) -> Result<Self> {
@@ -77,47 +99,32 @@ impl TextFormat {
         matches!(self.serde, Serde::OpenCsv { .. })
     }
 
-    /// What the reader gives: the columns' strings, or whole lines.
-    pub(super) fn file_fields(&self, columns: &[TypedColumn]) -> Vec<Field> {
-        let text = |name: &str| Field::new(name, DataType::Utf8, true);
-        match &self.serde {
-            Serde::LazySimple { .. } => vec![text(LINE)],
-            Serde::OpenCsv { .. } => columns.iter().map(|column| text(&column.name)).collect(),
-        }
+    /// What the reader gives.
+    pub(super) fn line_field() -> Field {
+        Field::new(LINE, DataType::Utf8, true)
     }
 
-    /// Where in what the reader gives the column with the number `index` is.
-    pub(super) fn place_of(&self, index: usize) -> usize {
-        match &self.serde {
-            Serde::LazySimple { .. } => 0,
-            Serde::OpenCsv { .. } => index,
-        }
-    }
-
-    /// For a reader of strings. An empty one of OpenCSVSerde comes as NULL, which [`Self::value`] puts right.
+    /// For a reader of whole lines.
     pub(super) fn options(&self) -> CsvOptions {
-        let (delimiter, quote, escape, quoted) = match &self.serde {
-            Serde::LazySimple { .. } => (NO_BYTE, NO_BYTE, None, false),
-            // A quote that is its own escape is doubled, which the reader does without being told.
-            Serde::OpenCsv { quote, escape } => (self.delimiter, *quote, Some(*escape).filter(|escape| escape != quote), true),
-        };
         CsvOptions {
             has_header: Some(self.has_header),
-            delimiter,
-            quote,
-            escape,
-            // A file with quotes is never cut into ranges: a cut inside quotes would give wrong rows.
-            newlines_in_values: Some(quoted),
+            delimiter: NO_BYTE,
+            quote: NO_BYTE,
+            escape: None,
+            newlines_in_values: Some(false),
             ..CsvOptions::default()
         }
     }
 
-    /// The value of the column with the number `index` from what the reader gives at [`Self::place_of`] it.
-    pub(super) fn value(&self, session: &dyn Session, read: Expr, index: usize, column: &TypedColumn) -> Result<Expr> {
+    /// The value of the column with the number `index` of a line.
+    pub(super) fn value(&self, session: &dyn Session, line: Expr, index: usize, column: &TypedColumn) -> Result<Expr> {
         let target = column.field.data_type().clone();
+        let number = i64::try_from(index).map_err(|e| Error::internal(e.to_string()))?;
+        let sign = |sign: char| lit(sign.to_string());
         match &self.serde {
-            Serde::OpenCsv { .. } => {
-                let text = when(read.clone().is_null(), lit("")).otherwise(read)?;
+            Serde::OpenCsv { separator, quote, escape } => {
+                let arguments = vec![line, sign(*separator), sign(*quote), sign(*escape), lit(number)];
+                let text = call(session, TEXT_CSV_FIELD, arguments)?;
                 Ok(match column.hive {
                     HiveType::String | HiveType::Varchar(_) => text,
                     // Milliseconds since 1970, as Athena reads timestamps of this serde.
@@ -126,12 +133,23 @@ impl TextFormat {
                     _ => cast(text, target),
                 })
             }
-            Serde::LazySimple { null, escape } => {
-                let separator = char::from(self.delimiter).to_string();
+            Serde::Regex { pattern } => {
+                let text = call(session, TEXT_MATCHED, vec![line, lit(pattern.as_str()), lit(number + 1)])?;
+                Ok(match column.hive {
+                    HiveType::String | HiveType::Varchar(_) => text,
+                    HiveType::Boolean => {
+                        let is_true = Expr::Like(Like::new(false, Box::new(text.clone()), Box::new(lit("true")), None, true));
+                        when(text.is_null(), lit(datafusion::common::ScalarValue::Boolean(None))).otherwise(is_true)?
+                    }
+                    HiveType::Timestamp => cast(call(session, TEXT_TIMESTAMP, vec![text])?, target),
+                    HiveType::Date => cast(call(session, TEXT_DATE, vec![text])?, target),
+                    _ => try_cast(text, target),
+                })
+            }
+            Serde::LazySimple { separator, null, escape } => {
                 let mark = escape.map(String::from).unwrap_or_default();
-                let number = i64::try_from(index).map_err(|e| Error::internal(e.to_string()))?;
-                let text =
-                    call(session, TEXT_FIELD, vec![read, lit(separator), lit(mark.as_str()), lit(number), lit(null.as_str())])?;
+                let arguments = vec![line, sign(*separator), lit(mark.as_str()), lit(number), lit(null.as_str())];
+                let text = call(session, TEXT_FIELD, arguments)?;
                 // An empty string is one; an empty number is none.
                 let without_empty = |text: Expr| {
                     let null = lit(datafusion::common::ScalarValue::Utf8(None));

@@ -7,7 +7,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 /// Functions that fail for no value (though for wrong settings), and give NULL when an argument is NULL.
-const HARMLESS: [&str; 38] = [
+const HARMLESS: [&str; 40] = [
+    "owlet_interval_day",
+    "owlet_interval_month",
     "upper",
     "lower",
     "trim",
@@ -139,7 +141,7 @@ fn is_safe_or_plain(root: &Expr) -> bool {
 fn is_safe(expression: &Expr) -> bool {
     use BinaryOperator::{And, Eq, Gt, GtEq, Lt, LtEq, NotEq, Or, StringConcat};
     match expression {
-        Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Interval(_) => true,
+        Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) => true,
         Expr::Nested(inner) | Expr::IsNull(inner) | Expr::IsNotNull(inner) | Expr::IsTrue(inner) | Expr::IsFalse(inner) => {
             is_safe(inner)
         }

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, CastKind, CharacterLength, DataType, DateTimeField, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident, ListAggOnOverflow, ObjectName, TimezoneInfo,
-    UnaryOperator, Value, ValueWithSpan,
+    UnaryOperator, Value, ValueWithSpan, WindowSpec, WindowType,
 };
 use engine::{Error, Result};
 
@@ -31,9 +31,8 @@ impl Rewriter {
                 Err(why) => Err(wrong(expression, &why)),
             },
             Expr::Interval(interval) => match literal::interval(interval) {
-                Ok(None) => Ok(()),
-                Ok(Some(literal)) => replace(expression, literal),
-                Err(why) => Err(not_supported(expression, &why)),
+                Ok(literal) => replace(expression, literal),
+                Err(why) => Err(wrong(expression, &why)),
             },
             Expr::AtTimeZone { timestamp, time_zone } => {
                 let (timestamp, zone) = (take(timestamp), take(time_zone));
@@ -116,6 +115,9 @@ impl Rewriter {
 
     fn rewrite_function(&mut self, expression: &mut Expr) -> Result<()> {
         let Expr::Function(function) = &mut *expression else { return Ok(()) };
+        if let Some(WindowType::WindowSpec(WindowSpec { window_frame: Some(frame), .. })) = &mut function.over {
+            literal::keep_intervals(frame);
+        }
         if !matches!(function.parameters, FunctionArguments::None) {
             return Err(not_supported(expression, "parameters of a function beside its arguments"));
         }

@@ -1,9 +1,9 @@
 //! Typed literals, intervals and patterns: their text says what type they have.
 
-use super::{call, text};
+use super::{call, function_name, plain_args, text};
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, DateTimeField, ExactNumberInfo, Expr, Interval, TimezoneInfo, TypedString, UnaryOperator, Value,
-    ValueWithSpan,
+    ValueWithSpan, WindowFrame, WindowFrameBound,
 };
 
 /// Most digits of a decimal.
@@ -76,40 +76,99 @@ fn timestamp(value: &str) -> Option<Expr> {
     Some(if zone.is_empty() { local } else { call("with_timezone", vec![local, text(zone)]) })
 }
 
-/// An interval of several fields as one text; none for what DataFusion reads the same.
-pub(super) fn interval(interval: &Interval) -> Result<Option<Expr>, String> {
-    use DateTimeField::{Day, Hour, Minute, Month, Second, Year};
-    let (Some(first), Some(last)) = (&interval.leading_field, &interval.last_field) else { return Ok(None) };
+/// Lengths of the fields of an interval of days and seconds, in milliseconds, and what is between a field and the next.
+const SPANS: [(DateTimeField, i64, char); 4] = [
+    (DateTimeField::Day, 86_400_000, ' '),
+    (DateTimeField::Hour, 3_600_000, ':'),
+    (DateTimeField::Minute, 60_000, ':'),
+    (DateTimeField::Second, 1_000, ':'),
+];
+/// The same of years and months, in months.
+const CALENDAR: [(DateTimeField, i64, char); 2] = [(DateTimeField::Year, 12, '-'), (DateTimeField::Month, 1, '-')];
+
+/// An interval as the call of a function of its milliseconds or months.
+pub(super) fn interval(interval: &Interval) -> Result<Expr, String> {
+    let Some(first) = &interval.leading_field else {
+        return Err("an interval has a field behind its text: INTERVAL '1' DAY".into());
+    };
+    let last = interval.last_field.as_ref().unwrap_or(first);
     let (value, is_negative) = match interval.value.as_ref() {
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => (expr.as_ref(), true),
+        Expr::UnaryOp { op: UnaryOperator::Plus, expr } => (expr.as_ref(), false),
         other => (other, false),
     };
-    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(value), .. }) = value else {
-        return Err("an interval of several fields takes a string".into());
+    let value = match value {
+        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(value) | Value::Number(value, _), .. }) => value,
+        _ => return Err("an interval takes a text: INTERVAL '1' DAY".into()),
     };
-    let trimmed = value.trim();
-    let is_negative = is_negative != trimmed.starts_with('-');
-    let parts: Vec<&str> =
-        trimmed.trim_start_matches(['-', '+']).split([' ', ':', '-']).filter(|part| !part.is_empty()).collect();
-    let fields: &[(DateTimeField, &str)] = match (first, last) {
-        (Year, Month) => &[(Year, "years"), (Month, "months")],
-        (Day | Hour | Minute, Hour | Minute | Second) => {
-            &[(Day, "days"), (Hour, "hours"), (Minute, "minutes"), (Second, "seconds")]
+    let fields = |of: &'static [(DateTimeField, i64, char)]| {
+        let at = |field| of.iter().position(|(known, ..)| known == field);
+        at(first).zip(at(last)).and_then(|(from, to)| of.get(from..=to.max(from))).filter(|_| at(first) <= at(last))
+    };
+    let (name, fields) = match (fields(&SPANS), fields(&CALENDAR)) {
+        (Some(fields), _) => ("owlet_interval_day", fields),
+        (_, Some(fields)) => ("owlet_interval_month", fields),
+        _ => return Err(format!("an interval of {first} TO {last} is not supported")),
+    };
+    let text = value.trim();
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let Some(length) = interval_length(unsigned, fields) else {
+        return Err(format!("'{value}' is not a valid INTERVAL literal"));
+    };
+    Ok(call(name, vec![integer(if is_negative == text.starts_with('-') { length } else { -length })]))
+}
+
+/// The length of `text`, whose last fields may be missing; a second may have milliseconds.
+fn interval_length(text: &str, fields: &[(DateTimeField, i64, char)]) -> Option<i64> {
+    let (mut rest, mut length) = (Some(text), 0_i64);
+    for (index, (field, unit, separator)) in fields.iter().enumerate() {
+        let Some(part) = rest else { break };
+        let is_last = index + 1 == fields.len();
+        let (own, behind) = match part.split_once(*separator) {
+            Some((own, behind)) if !is_last => (own, Some(behind)),
+            _ => (part, None),
+        };
+        let (whole, fraction) = match own.split_once('.') {
+            Some((whole, fraction)) if *field == DateTimeField::Second => (whole, fraction),
+            _ => (own, "0"),
+        };
+        let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number(whole) || !is_number(fraction) || fraction.len() > 3 {
+            return None;
         }
-        _ => return Err(format!("an interval {first} TO {last}")),
-    };
-    let from = fields.iter().position(|(field, _)| field == first).unwrap_or(0);
-    let to = fields.iter().position(|(field, _)| field == last).unwrap_or(from);
-    let names: Vec<&str> = fields.get(from..=to.max(from)).unwrap_or_default().iter().map(|(_, name)| *name).collect();
-    if names.len() != parts.len() || !parts.iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')) {
-        return Err(format!("'{value}' is not an interval {first} TO {last}"));
+        let millis = format!("{fraction:0<3}").parse::<i64>().ok()?;
+        length = whole.parse::<i64>().ok()?.checked_mul(*unit)?.checked_add(millis)?.checked_add(length)?;
+        rest = behind;
     }
-    let sign = if is_negative { "-" } else { "" };
-    let written: Vec<String> = parts.iter().zip(names).map(|(part, name)| format!("{sign}{part} {name}")).collect();
-    let value = Box::new(text(&written.join(" ")));
-    let plain =
-        Interval { value, leading_field: None, leading_precision: None, last_field: None, fractional_seconds_precision: None };
-    Ok(Some(Expr::Interval(plain)))
+    Some(length)
+}
+
+fn integer(value: i64) -> Expr {
+    let digits = Expr::Value(Value::Number(value.unsigned_abs().to_string(), false).into());
+    if value < 0 { Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(digits) } } else { digits }
+}
+
+/// The bounds of a frame with intervals as the planner reads them there: written out.
+pub(super) fn keep_intervals(frame: &mut WindowFrame) {
+    for bound in std::iter::once(&mut frame.start_bound).chain(&mut frame.end_bound) {
+        let (WindowFrameBound::Preceding(Some(distance)) | WindowFrameBound::Following(Some(distance))) = bound else { continue };
+        let Expr::Function(function) = distance.as_ref() else { continue };
+        let unit = match function_name(function).as_str() {
+            "owlet_interval_day" => "milliseconds",
+            "owlet_interval_month" => "months",
+            _ => continue,
+        };
+        if let Some([length]) = plain_args(function).as_deref() {
+            let value = Box::new(text(&format!("{length} {unit}")));
+            **distance = Expr::Interval(Interval {
+                value,
+                leading_field: None,
+                leading_precision: None,
+                last_field: None,
+                fractional_seconds_precision: None,
+            });
+        }
+    }
 }
 
 /// `pattern` of LIKE, where `escape` escapes, or nothing does, as a pattern where a backslash escapes; none when that fails.
@@ -147,6 +206,27 @@ mod tests {
         assert_eq!(like_pattern("a\\_\\\\", Some('\\')).as_deref(), Some("a\\_\\\\"));
         assert_eq!(like_pattern("a$b", Some('$')), None);
         assert_eq!(like_pattern("a$", Some('$')), None);
+    }
+
+    #[test]
+    fn intervals_have_their_fields_in_order() {
+        let length = |text: &str, from: usize, to: usize| interval_length(text, SPANS.get(from..=to).unwrap_or_default());
+        for (text, from, to, millis) in [
+            ("1", 0, 0, 86_400_000),
+            ("12 10", 0, 1, 1_072_800_000),
+            ("1 02:03:04.5", 0, 3, 93_784_500),
+            ("1", 0, 3, 86_400_000),
+            ("90:1", 2, 3, 5_401_000),
+            ("1.123", 3, 3, 1_123),
+        ] {
+            assert_eq!(length(text, from, to), Some(millis), "{text}");
+        }
+        for (text, from, to) in [("", 0, 0), ("1.5", 0, 0), ("12 -10", 0, 1), ("1:2 3", 0, 2), ("1 2", 0, 0), ("1.1234", 3, 3)] {
+            assert_eq!(length(text, from, to), None, "{text}");
+        }
+        assert_eq!(interval_length("3-2", &CALENDAR), Some(38));
+        assert_eq!(interval_length("1 2", &CALENDAR), None);
+        assert_eq!(length(&i64::MAX.to_string(), 0, 0), None);
     }
 
     #[test]
