@@ -6,6 +6,7 @@
 mod aggregate;
 pub mod arithmetic;
 mod array;
+pub mod attempt;
 mod binary;
 pub(crate) mod bucket;
 mod check;
@@ -70,6 +71,7 @@ impl Functions {
         text_line::add(&mut functions);
         url::add(&mut functions);
         window::add(&mut functions);
+        attempt::add_to(&mut functions);
         functions
     }
 

@@ -124,7 +124,8 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-fn digits(unit: TimeUnit) -> i64 {
+/// The digits of a second that a unit has.
+pub(super) fn digits(unit: TimeUnit) -> i64 {
     match unit {
         TimeUnit::Second => 0,
         TimeUnit::Millisecond => 3,
@@ -136,7 +137,10 @@ fn digits(unit: TimeUnit) -> i64 {
 impl Conversion<'_> {
     /// What `value` is as `to`; none where the engine's cast is the same.
     fn of(&self, value: &Expr, from: &DataType, to: &DataType) -> Result<Option<Expr>> {
-        use DataType::{Boolean, Date32, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, List, Map, Struct, Timestamp};
+        use DataType::{
+            Boolean, Date32, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, List, Map, Struct, Time32, Time64,
+            Timestamp,
+        };
         if let DataType::Dictionary(_, values) = from {
             return self.of(value, values, to);
         }
@@ -181,6 +185,10 @@ impl Conversion<'_> {
             (from, Date32) if is_text(from) && !is_plain_date(value) => self.call("date", value, vec![], to),
             (Timestamp(_, Some(_)), Date32) => self.call("date", value, vec![], to),
             (from, Timestamp(unit, None)) => self.timestamp(value, from, *unit, to),
+            // The engine reads other texts, too, and cuts off digits.
+            (from, Time32(unit) | Time64(unit)) if is_text(from) || matches!(from, Timestamp(..) | Time32(_) | Time64(_)) => {
+                self.call("time", value, vec![lit(digits(*unit))], to)
+            }
             (Timestamp(unit, None), Timestamp(_, Some(zone))) if zone.as_ref() != "UTC" => {
                 // A timestamp without zone is one of UTC.
                 Ok(Some(cast(cast(value.clone(), Timestamp(*unit, Some(Arc::from("UTC")))), to.clone())))

@@ -324,6 +324,13 @@ fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(V
     }
     let has_zone = types.iter().any(|of| matches!(of, DataType::Timestamp(_, Some(_))));
     let common = common(&types, zones)?;
+    if zones == Zones::Any
+        && let Some(finest) = finest_of_several(&types)
+    {
+        let finer = |(expression, of): (Expr, &DataType)| with_unit(expression, of, finest);
+        let all = expressions.into_iter().zip(&types).map(finer).collect::<Result<Vec<_>>>()?;
+        return Ok((unified(all, schema, zones)?.0, true));
+    }
     if has_zone && types.iter().any(|of| matches!(of, DataType::Timestamp(_, None) | DataType::Date32)) {
         return Ok((expressions.into_iter().zip(&types).map(in_utc).collect(), true));
     }
@@ -333,6 +340,29 @@ fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(V
         false => expression,
     };
     Ok((expressions.into_iter().zip(&types).map(one).collect(), true))
+}
+
+/// The finest unit of timestamps that have different ones.
+fn finest_of_several(types: &[DataType]) -> Option<TimeUnit> {
+    let mut units = types.iter().filter_map(|of| if let DataType::Timestamp(unit, _) = of { Some(*unit) } else { None });
+    let first = units.next()?;
+    let (mut finest, mut differ) = (first, false);
+    for unit in units {
+        differ |= unit != first;
+        finest = finest.max(unit);
+    }
+    differ.then_some(finest)
+}
+
+/// A timestamp in the unit `finest`. A plain cast would be turned around by the engine, which cuts the digits of a literal off that a
+/// coarser column does not have.
+fn with_unit(moment: Expr, of: &DataType, finest: TimeUnit) -> Result<Expr> {
+    let (DataType::Timestamp(unit, zone), digits) = (of, super::casts::digits(finest)) else { return Ok(moment) };
+    match zone {
+        _ if *unit == finest => Ok(moment),
+        None => operators::own("owlet_cast_timestamp", vec![moment, lit(digits)]),
+        Some(_) => operators::own("owlet_cast_timestamp_tz", vec![moment, lit(digits)]),
+    }
 }
 
 /// A moment without a time zone as one of UTC.

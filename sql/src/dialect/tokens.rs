@@ -5,6 +5,7 @@
 use crate::dialect::AthenaDialect;
 use crate::message;
 use crate::tables::is_location;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 use engine::{Error, ErrorKind, Result};
@@ -239,6 +240,12 @@ impl Edits {
                     }
                     other => return Err(tokens.not_supported(index, &format!("FOR {other}: write FOR VERSION or FOR TIMESTAMP"))),
                 },
+                // The parser takes it for the VALUE of a named argument.
+                "CASE" if tokens.word(index + 1) == "VALUE" => {
+                    edits.removed.insert(index + 1);
+                    let name = Word { value: "value".into(), quote_style: Some('"'), keyword: Keyword::NoKeyword };
+                    edits.before.entry(index + 1).or_default().push(Token::Word(name));
+                }
                 "UESCAPE" if matches!(index.checked_sub(1).and_then(|i| tokens.get(i)), Some(Token::UnicodeStringLiteral(_))) => {
                     return Err(tokens.not_supported(index, "UESCAPE: write the escapes with a backslash"));
                 }

@@ -10,6 +10,7 @@ mod moments;
 mod nan;
 mod percentile;
 mod refused;
+mod sliding;
 mod sum;
 
 use super::Functions;
@@ -45,6 +46,7 @@ pub(super) fn add(functions: &mut Functions) {
     functions.aggregate.extend(refused::all().map(Arc::new));
     functions.aggregate.push(Arc::new(AggregateUDF::new_from_impl(count_if::CountIf::new())));
     functions.aggregate.push(Arc::new(AggregateUDF::new_from_impl(sum::Sum::new())));
+    functions.aggregate.push(Arc::new(AggregateUDF::new_from_impl(sliding::Avg::new())));
     functions.aggregate.push(Arc::new(AggregateUDF::new_from_impl(hll::ApproxDistinct::new())));
 }
 
@@ -146,6 +148,16 @@ impl AggregateUDFImpl for Aggregate {
             true => Ok(Box::new(distinct::Distinct::new(&own.types, inner)?)),
             false => Ok(inner),
         }
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if args.is_distinct {
+            return not_impl_err!("{}(DISTINCT ..) over a frame that moves", self.name);
+        }
+        let Args { types, constants, result } = Args::new(&args);
+        let (make, result) = (self.make, result.clone());
+        let make = move || make(&Args { types: types.clone(), constants: constants.clone(), result: &result });
+        Ok(Box::new(sliding::Anew::new(Box::new(make))))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {

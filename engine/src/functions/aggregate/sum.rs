@@ -1,6 +1,7 @@
 //! `sum` as in Trino: of whole numbers a bigint or an error, of decimals one of 38 digits or an error, of real a real; the rest is DataFusion's.
 
 use super::adapt::{Adapted, Before};
+use super::sliding::Sliding;
 use crate::functions::define::{DAY_TIME, YEAR_MONTH};
 use crate::functions::nested::list_of;
 use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, PrimitiveArray};
@@ -131,7 +132,11 @@ impl AggregateUDFImpl for Sum {
             return self.accumulator(args);
         }
         let (before, after) = (before(&args), args.return_field.data_type().clone());
-        let inner = with_double(args, |args| self.inner.create_sliding_accumulator(args))?;
+        let is_double = matches!(after, DataType::Float64 | DataType::Float32) && !args.is_distinct;
+        let inner: Box<dyn Accumulator> = match is_double {
+            true => Box::new(Sliding::new(false)),
+            false => with_double(args, |args| self.inner.create_sliding_accumulator(args))?,
+        };
         match before {
             Before::Same => Ok(inner),
             before => Ok(Box::new(Adapted { inner, before, after })),

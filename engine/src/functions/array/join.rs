@@ -1,5 +1,6 @@
 //! `array_join`: elements as text in one string.
 
+use crate::functions::conversion::{cast_double, cast_real};
 use crate::functions::define::JSON;
 use crate::functions::nested::{Call, as_list, check_count, list_item};
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
@@ -61,41 +62,15 @@ pub(super) fn join(call: &Call<'_>) -> Result<ArrayRef> {
 fn texts(values: &ArrayRef) -> Result<StringArray> {
     let texts = match values.data_type() {
         DataType::Float64 => {
-            return Ok(values.as_primitive::<Float64Type>().iter().map(|v| v.map(double)).collect());
+            return Ok(values.as_primitive::<Float64Type>().iter().map(|v| v.map(cast_double)).collect());
         }
-        // Shortest digits of a real are fewer than those of the same number as a double.
         DataType::Float32 => {
-            return Ok(values.as_primitive::<Float32Type>().iter().map(|v| v.map(real)).collect());
+            return Ok(values.as_primitive::<Float32Type>().iter().map(|v| v.map(cast_real)).collect());
         }
         _ => cast(values, &DataType::Utf8)?,
     };
     match texts.as_string_opt::<i32>() {
         Some(texts) => Ok(texts.clone()),
         None => exec_err!("elements cannot be cast to varchar"),
-    }
-}
-
-fn double(value: f64) -> String {
-    java(value, format!("{value:?}"), format!("{value:E}"))
-}
-
-fn real(value: f32) -> String {
-    java(f64::from(value), format!("{value:?}"), format!("{value:E}"))
-}
-
-/// Java's choice between plain and scientific notation.
-fn java(value: f64, plain: String, scientific: String) -> String {
-    let size = value.abs();
-    if value.is_nan() {
-        "NaN".to_owned()
-    } else if value.is_infinite() {
-        if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()
-    } else if size == 0.0 || (1e-3..1e7).contains(&size) {
-        plain
-    } else {
-        match scientific.split_once('E') {
-            Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
-            _ => scientific,
-        }
     }
 }

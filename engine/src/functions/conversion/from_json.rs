@@ -93,7 +93,7 @@ fn to_real(value: &Node<'_>, target: &DataType) -> Result<Option<f32>> {
     let number = match value {
         Node::Null => return Ok(None),
         Node::Bool(value) => Some(f32::from(u8::from(*value))),
-        Node::Number(number) => number.parse().ok().filter(|number: &f32| number.is_finite()),
+        Node::Number(number) => number.parse().ok(),
         Node::Text(text) => parse_double(text).map(narrow),
         Node::Array(_) | Node::Object(_) => None,
     };
@@ -104,6 +104,7 @@ fn to_boolean(value: &Node<'_>, target: &DataType) -> Result<Option<bool>> {
     let answer = match value {
         Node::Null => return Ok(None),
         Node::Bool(value) => Some(*value),
+        Node::Number(number) if is_integer(number) => number.parse().ok().map(|number: i64| number != 0),
         Node::Number(number) => number.parse().ok().map(|number: f64| number != 0.0),
         Node::Text(text) => parse_boolean(text),
         Node::Array(_) | Node::Object(_) => None,

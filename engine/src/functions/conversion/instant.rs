@@ -5,8 +5,9 @@ use super::number::lenient;
 use super::types::type_name;
 use crate::functions::Functions;
 use crate::functions::datetime::{Instants, Zone, make_instants};
-use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Time64NanosecondType, TimeUnit};
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike};
 use datafusion::common::{Result, exec_err, plan_err};
 
@@ -201,14 +202,66 @@ fn cast_timestamp(call: &Call<'_>, forgive: bool) -> Result<ArrayRef> {
     })
 }
 
+/// `hour:minute[:second[.fraction]]` and nothing else, with `precision` digits of a second.
+fn whole_clock(text: &str, precision: u32) -> Result<NaiveTime> {
+    let mut rest = text.trim_matches(|c: char| c <= ' ');
+    // Rounding up to midnight begins the day again.
+    match read_clock(&mut rest, NaiveDate::default(), precision).filter(|_| rest.is_empty()) {
+        Some(clock) => Ok(clock.time()),
+        None => exec_err!("Value cannot be cast to time: {text}"),
+    }
+}
+
+fn time_type(typing: &Typing<'_>) -> Result<DataType> {
+    if !matches!(typing.kind(0), DataType::Time32(_) | DataType::Time64(_)) {
+        check_source(typing, "time")?;
+    }
+    Ok(match unit_of(precision_of(typing)?)? {
+        unit @ (TimeUnit::Second | TimeUnit::Millisecond) => DataType::Time32(unit),
+        unit => DataType::Time64(unit),
+    })
+}
+
+fn cast_time(call: &Call<'_>, forgive: bool) -> Result<ArrayRef> {
+    let digits = precision(call)?;
+    let nanos = |clock: NaiveTime| i64::from(clock.num_seconds_from_midnight()) * 1_000_000_000 + i64::from(clock.nanosecond());
+    let nano_call = call.returning(&DataType::Time64(TimeUnit::Nanosecond));
+    let input = &call.input(0)?.array;
+    let clocks = if is_text(input.data_type()) {
+        let texts = call.texts(0)?;
+        nano_call.make::<Time64NanosecondType, _>(|row| {
+            let clock = texts.get(row).map_or(Ok(None), |text| lenient(whole_clock(text, digits), forgive));
+            Ok(clock?.map(nanos))
+        })?
+    } else if matches!(input.data_type(), DataType::Time32(_) | DataType::Time64(_)) {
+        let unit = 10_i64.pow(9 - digits);
+        let times = cast(input, &DataType::Time64(TimeUnit::Nanosecond))?.as_primitive::<Time64NanosecondType>().clone();
+        let is_constant = call.input(0)?.constant;
+        nano_call.make::<Time64NanosecondType, _>(|row| {
+            let row = if is_constant { 0 } else { row };
+            let rounded = |nanos: i64| (nanos + unit / 2) / unit * unit % 86_400_000_000_000;
+            Ok(times.is_valid(row).then(|| rounded(times.value(row))))
+        })?
+    } else {
+        let instants = Instants::of(call, 0)?;
+        nano_call.make::<Time64NanosecondType, _>(|row| {
+            let time = instants.local(row)?.and_then(|time| round(time, digits));
+            Ok(time.map(|time| nanos(time.time())))
+        })?
+    };
+    Ok(cast(&clocks, call.returns)?)
+}
+
 /// Adds the functions of this file.
 pub(super) fn register(functions: &mut Functions) {
     let date_type = |typing: &Typing<'_>| check_source(typing, "date").map(|()| DataType::Date32);
     for (names, forgive) in [
-        (["owlet_cast_date", "owlet_cast_timestamp", "owlet_cast_timestamp_tz"], false),
-        (["owlet_try_cast_date", "owlet_try_cast_timestamp", "owlet_try_cast_timestamp_tz"], true),
+        (["owlet_cast_date", "owlet_cast_time", "owlet_cast_timestamp", "owlet_cast_timestamp_tz"], false),
+        (["owlet_try_cast_date", "owlet_try_cast_time", "owlet_try_cast_timestamp", "owlet_try_cast_timestamp_tz"], true),
     ] {
-        let [date, plain, zoned] = names.map(define);
+        let [date, time, plain, zoned] = names.map(define);
+        let clock = move |call: &Call<'_>| cast_time(call, forgive);
+        functions.scalar.push(time.typed(&[Arg::Any, Arg::Bigint], None, time_type, clock).udf());
         let date = if forgive { date } else { date.alias(&["date"]) };
         let body = move |call: &Call<'_>| cast_timestamp(call, forgive);
         functions.scalar.push(date.typed(&[Arg::Any], None, date_type, move |call| cast_date(call, forgive)).udf());

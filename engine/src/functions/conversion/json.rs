@@ -71,7 +71,7 @@ fn range(offsets: &OffsetBuffer<i32>, row: usize) -> std::ops::Range<usize> {
 }
 
 fn map_writer(map: &MapArray) -> Result<Writer> {
-    let (key, value) = (writer(map.keys(), None, NUMBERS)?, element(map.values())?);
+    let (key, value) = (writer(map.keys(), None, JAVA)?, element(map.values())?);
     let map = map.clone();
     Ok(Box::new(move |row| {
         if map.is_null(row) {
@@ -127,8 +127,11 @@ fn check_source(data_type: &DataType, depth: usize) -> Result<()> {
             _ => plan_err!("Cannot cast this map to json"),
         },
         Struct(fields) => {
-            if fields.iter().enumerate().all(|(index, field)| *field.name() == format!("c{index}")) {
-                return not_impl_err!("CAST to json of a row whose fields have no names");
+            // What the fields of `ROW(1, 2)` are called here.
+            if fields.iter().enumerate().any(|(index, field)| *field.name() == format!("field{index}")) {
+                return not_impl_err!(
+                    "CAST to json of a row whose fields have no names: give them names with CAST(.. AS ROW(..))"
+                );
             }
             fields.iter().try_for_each(|field| check_source(field.data_type(), depth + 1))
         }

@@ -9,7 +9,7 @@ mod number;
 mod text;
 mod types;
 
-pub(crate) use types::{java_double, type_name};
+pub(crate) use types::{cast_double, cast_real, java_double, type_name};
 
 use super::Functions;
 

@@ -122,9 +122,7 @@ fn extract(call: &Call<'_>, index: usize, part: impl Fn(usize) -> Result<Option<
                 let (Some(part), Some(utc)) = (part(row)?, instants.utc(row)?) else { return Ok(None) };
                 let zone = match (instants.zone, part) {
                     (Some(zone), _) => zone,
-                    (None, Part::ZoneHour | Part::ZoneMinute) => {
-                        return exec_err!("a value without time zone has no time zone fields");
-                    }
+                    // The session's zone is UTC, which has both fields 0.
                     (None, _) => return Ok(Some(part.of_time(utc))),
                 };
                 let offset = i64::from(zone.offset(utc)) / 60;

@@ -14,6 +14,9 @@ use std::sync::Arc;
 
 /// Seconds of a day.
 pub(crate) const DAY_SECONDS: i64 = 86_400;
+/// Names of UTC, in upper case.
+const UTC_NAMES: [&str; 13] =
+    ["UTC", "Z", "GMT", "UT", "ETC/UTC", "UCT", "ZULU", "UNIVERSAL", "GREENWICH", "GMT0", "ETC/GMT", "ETC/UCT", "ETC/ZULU"];
 /// A gap of daylight saving is shorter than this.
 const LONGEST_GAP_HOURS: i64 = 25;
 
@@ -33,12 +36,20 @@ impl Zone {
     /// Reads `UTC`, `+08:00`, `-03:30` or a region's name.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let unknown = || DataFusionError::Execution(format!("'{text}' is not a valid time zone"));
-        if matches!(text.to_ascii_uppercase().as_str(), "UTC" | "Z" | "GMT" | "UT" | "ETC/UTC") {
+        let upper = text.to_ascii_uppercase();
+        if UTC_NAMES.contains(&upper.as_str()) {
             return Ok(Self::UTC);
         }
-        if let Some(sign) = text.chars().next().filter(|c| matches!(c, '+' | '-')) {
-            let digits: String = text.chars().skip(1).filter(|c| *c != ':').collect();
-            if digits.len() != 4 || !digits.bytes().all(|b| b.is_ascii_digit()) || !matches!(text.len(), 5 | 6) {
+        // An offset may stand behind a name of UTC.
+        let offset = ["UTC", "GMT", "UT"].iter().find_map(|name| upper.strip_prefix(name)).unwrap_or(&upper);
+        if let Some(sign) = offset.chars().next().filter(|c| matches!(c, '+' | '-')) {
+            let digits = match offset.get(1..).map(|rest| rest.split_once(':').unwrap_or((rest, ""))) {
+                Some((hours, "")) if hours.len() <= 2 => format!("{hours}00"),
+                Some((number, "")) => number.to_string(),
+                Some((hours, minutes)) if hours.len() <= 2 && minutes.len() == 2 => format!("{hours}{minutes}"),
+                _ => return Err(unknown()),
+            };
+            if !(3..=4).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(unknown());
             }
             let number: i32 = digits.parse().map_err(|_| unknown())?;

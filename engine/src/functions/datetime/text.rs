@@ -2,13 +2,14 @@
 
 use super::super::define::{Arg, Call, Texts, Typing, define};
 use super::joda;
-use super::moment::{Instants, MILLIS, Zone, make_instants, millis_in};
+use super::moment::{Instants, MILLIS, Zone, from_millis, make_instants, millis_in};
 use super::mysql;
 use super::parse::{Parsed, parse};
 use super::pattern::{Piece, print};
 use crate::functions::Functions;
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
+use chrono::NaiveDateTime;
 use datafusion::common::{Result, exec_err};
 
 /// The pieces of a format for each row; a constant format is read once.
@@ -41,9 +42,15 @@ fn write(call: &Call<'_>, read: impl Fn(&str, bool) -> Result<Vec<Piece>>) -> Re
     let formats = Formats::of(call, 1, |text| read(text, zoned))?;
     let zone = instants.zone_or_utc();
     call.make_texts(|row| {
-        let Some(utc) = instants.utc(row)? else { return Ok(None) };
+        let Some(utc) = instants.utc(row)?.map(to_millis).transpose()? else { return Ok(None) };
         formats.with(row, |pieces| print(pieces, zone.local(utc)?, &zone, zone.offset(utc)))
     })
+}
+
+/// `time` in whole milliseconds, halves up: formats know no finer ones.
+fn to_millis(time: NaiveDateTime) -> Result<NaiveDateTime> {
+    let micros = time.and_utc().timestamp_micros();
+    from_millis(micros.saturating_add(500).div_euclid(1_000))
 }
 
 fn joda_to_write(text: &str, zoned: bool) -> Result<Vec<Piece>> {
@@ -75,7 +82,7 @@ pub(super) fn zone_of_constant(typing: &Typing<'_>, read: impl Fn(&str) -> Resul
 }
 
 /// The instant that was read, if its zone is the one of the column.
-pub(super) fn in_column(parsed: Parsed, returns: &DataType, name: &str) -> Result<chrono::NaiveDateTime> {
+pub(super) fn in_column(parsed: Parsed, returns: &DataType, name: &str) -> Result<NaiveDateTime> {
     let column = match returns {
         DataType::Timestamp(_, Some(zone)) => Zone::parse(zone)?,
         _ => Zone::UTC,

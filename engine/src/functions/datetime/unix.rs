@@ -71,9 +71,16 @@ fn to_unixtime(call: &Call<'_>) -> Result<ArrayRef> {
     call.make::<Float64Type, _>(|row| {
         Ok(instants.utc(row)?.map(|time| {
             let utc = time.and_utc();
+            // The whole part in one division and the rest in another, as Trino adds them up.
             match instants.zone {
-                Some(_) => double(utc.timestamp_millis()) / 1_000.0,
-                None => double(utc.timestamp_micros()) / 1_000_000.0,
+                Some(_) => {
+                    let rest = f64::from(utc.timestamp_subsec_nanos() % 1_000_000);
+                    double(utc.timestamp_millis()) / 1_000.0 + rest / 1e9
+                }
+                None => {
+                    let rest = f64::from(utc.timestamp_subsec_nanos() % 1_000);
+                    double(utc.timestamp_micros()) / 1_000_000.0 + rest / 1e9
+                }
             }
         }))
     })
@@ -171,7 +178,8 @@ fn moved(zoned: bool) -> impl Fn(&Typing<'_>) -> Result<DataType> {
 
 fn zone_name(call: &Call<'_>) -> Result<ArrayRef> {
     let instants = Instants::of(call, 0)?;
-    let Some(zone) = instants.zone else { return exec_err!("timezone takes a timestamp with time zone") };
+    // A value without zone is in the session's.
+    let zone = instants.zone_or_utc();
     call.make_texts(|row| Ok(instants.utc(row)?.map(|_| zone.name())))
 }
 

@@ -286,8 +286,14 @@ impl Translator<'_> {
     /// Escapes that mean the same within and outside of a class; whether it is a set of characters.
     fn shared_escape(&mut self, c: char) -> Result<bool> {
         match c {
+            // Joni's are of ASCII; its POSIX classes and properties are not.
             'd' | 'D' | 'w' | 'W' | 's' | 'S' => {
-                self.push(&format!("\\{c}"));
+                let set = match c.to_ascii_lowercase() {
+                    'd' => "0-9",
+                    'w' => "0-9A-Za-z_",
+                    _ => "\\t-\\r ",
+                };
+                self.push(&format!("[{}{set}]", if c.is_ascii_uppercase() { "^" } else { "" }));
                 return Ok(true);
             }
             'p' | 'P' => {
@@ -367,6 +373,10 @@ impl Translator<'_> {
                 '[' => {
                     self.class(depth + 1)?;
                     Before::Set
+                }
+                // There a range begins at the set, or nothing is, depending on what the set is.
+                '-' if before == Before::Set && !matches!(self.rest.peek(), Some(']')) => {
+                    return self.refuse("a dash behind a set or a range in a character class: write it first or last, or \\-");
                 }
                 '-' if before == Before::Single && self.continues_range() => {
                     self.push("-");
@@ -451,7 +461,8 @@ mod tests {
             (r"\<a\>", r"<a>"),
             (r"a{x}{2,3}", r"a\{x\}{2,3}"),
             (r"[+--]", r"[\+-\-]"),
-            (r"[\w-x]", r"[\w\-x]"),
+            (r"[\w-]", r"[[0-9A-Za-z_]\-]"),
+            (r"\D\s", r"[^0-9][\t-\r ]"),
             (r"[a-z&&[^b-c]]", r"[a-z&&[^b-c]]"),
             (r"[[:alpha:]_~~]", r"[[\p{Alphabetic}]\_\~\~]"),
             (r"\u00e9\x41\012\e", r"\x{E9}\x{41}\x{A}\x1B"),

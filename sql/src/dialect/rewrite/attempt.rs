@@ -2,12 +2,13 @@
 
 use super::{call, function_name};
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Subscript,
-    UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName, Subscript, UnaryOperator, Value,
 };
+use engine::functions::attempt::tried;
 
 /// Functions that fail for no value (though for wrong settings), and give NULL when an argument is NULL.
-const HARMLESS: [&str; 40] = [
+const SAFE: [&str; 32] = [
     "owlet_interval_day",
     "owlet_interval_month",
     "upper",
@@ -24,18 +25,12 @@ const HARMLESS: [&str; 40] = [
     "substr",
     "substring",
     "split",
-    "split_part",
-    "lpad",
-    "rpad",
     "json_extract_scalar",
     "json_extract",
-    "element_at",
     "cardinality",
-    "abs",
     "ceil",
     "ceiling",
     "floor",
-    "round",
     "sqrt",
     "exp",
     "year",
@@ -44,10 +39,44 @@ const HARMLESS: [&str; 40] = [
     "hour",
     "minute",
     "second",
-    "date_trunc",
-    "to_unixtime",
     "regexp_extract",
     "regexp_like",
+];
+
+/// Functions that may fail, and give NULL when an argument is NULL, so that arguments may fail, too.
+const PASSING: [&str; 32] = [
+    "abs",
+    "date",
+    "date_add",
+    "date_diff",
+    "date_format",
+    "date_parse",
+    "date_trunc",
+    "element_at",
+    "format_datetime",
+    "from_base",
+    "from_base64",
+    "from_hex",
+    "from_iso8601_date",
+    "from_iso8601_timestamp",
+    "from_unixtime",
+    "from_utf8",
+    "json_array_get",
+    "json_array_length",
+    "json_parse",
+    "json_size",
+    "lpad",
+    "parse_datetime",
+    "parse_duration",
+    "power",
+    "regexp_extract_all",
+    "regexp_replace",
+    "round",
+    "rpad",
+    "split_part",
+    "to_unixtime",
+    "url_decode",
+    "url_extract_host",
 ];
 
 /// `expression` with NULL where it would fail; none when that cannot be told.
@@ -101,10 +130,14 @@ fn attempt_function(mut function: Function) -> Option<Expr> {
     let name = function_name(&function);
     let cast_name = name.strip_prefix("owlet_cast_").map(|rest| format!("owlet_try_cast_{rest}"));
     let is_own = name.starts_with("owlet_try_");
-    if cast_name.is_none() && !is_own && !HARMLESS.contains(&name.as_str()) {
-        return None;
-    }
+    let passes_null = PASSING.contains(&name.as_str());
     super::plain_args(&function)?;
+    if cast_name.is_none() && !is_own && !SAFE.contains(&name.as_str()) {
+        // Of what else gives NULL for a NULL nothing is known, so that its arguments must not fail.
+        let may_be_tried = passes_null || super::plain_args(&function)?.into_iter().all(is_safe);
+        let tried = tried(&name).filter(|_| may_be_tried)?;
+        function.name = ObjectName::from(vec![Ident::new(tried)]);
+    }
     let FunctionArguments::List(list) = &mut function.args else { return None };
     for arg in &mut list.args {
         let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = arg else { return None };
@@ -141,7 +174,7 @@ fn is_safe_or_plain(root: &Expr) -> bool {
 fn is_safe(expression: &Expr) -> bool {
     use BinaryOperator::{And, Eq, Gt, GtEq, Lt, LtEq, NotEq, Or, StringConcat};
     match expression {
-        Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) => true,
+        Expr::Value(_) | Expr::TypedString(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) => true,
         Expr::Nested(inner) | Expr::IsNull(inner) | Expr::IsNotNull(inner) | Expr::IsTrue(inner) | Expr::IsFalse(inner) => {
             is_safe(inner)
         }
@@ -157,8 +190,7 @@ fn is_safe(expression: &Expr) -> bool {
             let name = function_name(function);
             // These pass no NULL on, so that none of their arguments may fail.
             const KEEPING: [&str; 5] = ["coalesce", "nullif", "make_array", "map", "named_struct"];
-            let is_harmless =
-                HARMLESS.contains(&name.as_str()) || name.starts_with("owlet_try_") || KEEPING.contains(&name.as_str());
+            let is_harmless = SAFE.contains(&name.as_str()) || name.starts_with("owlet_try_") || KEEPING.contains(&name.as_str());
             is_harmless && super::plain_args(function).is_some_and(|args| args.into_iter().all(is_safe))
         }
         _ => false,

@@ -139,7 +139,7 @@ impl Rewriter {
             }
             "listagg" => rewrite_listagg(expression),
             "now" if std::mem::take(&mut self.keeps_now) => Ok(()),
-            name @ ("now" | "current_timestamp" | "localtimestamp" | "localtime") => match precision(function) {
+            name @ ("now" | "current_timestamp" | "current_time" | "localtimestamp" | "localtime") => match precision(function) {
                 Some(digits) => replace(expression, moment(name, digits)),
                 None => Err(wrong(expression, "the digits of a moment are a number from 0 to 9")),
             },
@@ -190,7 +190,7 @@ fn moment(name: &str, digits: u64) -> Expr {
     let now = call("now", vec![]);
     match name {
         "localtimestamp" => call("owlet_cast_timestamp", vec![now, number(digits)]),
-        "localtime" => {
+        "localtime" | "current_time" => {
             let moment = call("owlet_cast_timestamp", vec![now, number(digits)]);
             literal::cast(moment, DataType::Time(Some(digits), TimezoneInfo::None))
         }
@@ -333,6 +333,19 @@ fn rewrite_cast(expression: &mut Expr) -> Result<()> {
         DataType::Timestamp(precision, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) if !is_null(expr) => {
             let (value, digits) = (take(expr), number(precision.unwrap_or(3)));
             *expression = call_with("timestamp_tz", vec![value, digits]);
+        }
+        // The types have 0, 3, 6 or 9 digits.
+        DataType::Timestamp(Some(digits @ (1 | 2 | 4 | 5 | 7 | 8)), TimezoneInfo::None | TimezoneInfo::WithoutTimeZone)
+            if !is_null(expr) =>
+        {
+            let (value, digits) = (take(expr), number(*digits));
+            *expression = call_with("timestamp", vec![value, digits]);
+        }
+        DataType::Time(Some(digits @ (1 | 2 | 4 | 5 | 7 | 8)), TimezoneInfo::None | TimezoneInfo::WithoutTimeZone)
+            if !is_null(expr) =>
+        {
+            let (value, digits) = (take(expr), number(*digits));
+            *expression = call_with("time", vec![value, digits]);
         }
         DataType::JSON => {
             let value = take(expr);

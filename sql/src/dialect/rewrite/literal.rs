@@ -21,6 +21,7 @@ pub(super) fn typed(literal: &TypedString) -> Result<Option<Expr>, String> {
             None => wrong(),
         },
         DataType::Timestamp(None, TimezoneInfo::None) => timestamp(&value).map_or_else(wrong, |literal| Ok(Some(literal))),
+        DataType::Time(None, TimezoneInfo::None) => time(&value).map_or_else(wrong, |literal| Ok(Some(literal))),
         DataType::JSON => Ok(Some(call("json_parse", vec![text(&value)]))),
         DataType::Varchar(None) => Ok(Some(text(&value))),
         _ => Ok(None),
@@ -45,6 +46,25 @@ fn decimal(value: &str) -> Option<ExactNumberInfo> {
     Some(ExactNumberInfo::PrecisionAndScale(u64::try_from(precision).ok()?, i64::try_from(fraction.len()).ok()?))
 }
 
+/// The digits that a type of seconds has for as many as are written.
+fn precision(digits: usize) -> Option<u64> {
+    match digits {
+        0 => Some(0),
+        1..=3 => Some(3),
+        4..=6 => Some(6),
+        7..=MAX_SECOND_DIGITS => Some(9),
+        _ => None,
+    }
+}
+
+/// `10:00[:00[.123]]`; the cast says what is none.
+fn time(value: &str) -> Option<Expr> {
+    let digits = value.trim().split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let is_plain = value.trim().bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'));
+    let precision = precision(digits).filter(|_| is_plain)?;
+    Some(cast(text(value), DataType::Time(Some(precision), TimezoneInfo::None)))
+}
+
 /// `2024-01-01`, `2024-01-01 10:00[:00[.123]]`, and either with a zone behind.
 fn timestamp(value: &str) -> Option<Expr> {
     let value = value.trim();
@@ -56,20 +76,11 @@ fn timestamp(value: &str) -> Option<Expr> {
     if date.is_empty() || !date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
         return None;
     }
-    let digits = time.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    if digits > MAX_SECOND_DIGITS {
-        return None;
-    }
+    let precision = precision(time.split_once('.').map_or(0, |(_, fraction)| fraction.len()))?;
     let time = match time.bytes().filter(|byte| *byte == b':').count() {
         0 if time.is_empty() => "00:00:00".to_string(),
         1 => format!("{time}:00"),
         _ => time.to_string(),
-    };
-    let precision = match digits {
-        0 => 0,
-        1..=3 => 3,
-        4..=6 => 6,
-        _ => 9,
     };
     let local = cast(text(&format!("{date} {time}")), DataType::Timestamp(Some(precision), TimezoneInfo::None));
     let zone = zone.trim();
