@@ -4,18 +4,20 @@
 
 use datafusion::arrow::datatypes::{DataType, FieldRef, Fields, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::functions::core::expr_fn::{get_field, named_struct};
-use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr::{HigherOrderFunction, Lambda, LambdaVariable, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, ScalarUDF, TryCast, cast, lit, try_cast, when};
+use datafusion::logical_expr::{
+    Cast, Expr, ExprSchemable, HigherOrderUDF, LogicalPlan, ScalarUDF, TryCast, cast, lit, try_cast, when,
+};
 use datafusion::optimizer::AnalyzerRule;
 use engine::functions::{Functions, JSON};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The analyzer rule; knows Owlet's conversions by name.
 pub(crate) struct AthenaCasts {
@@ -197,8 +199,8 @@ impl Conversion<'_> {
                 Ok(Some(cast(cast(value.clone(), Timestamp(*unit, Some(Arc::from("UTC")))), to.clone())))
             }
             (Struct(from), Struct(to)) => self.row(value, from, to),
-            (List(from), List(to)) => self.elements(value, from, to),
-            (Map(from, _), Map(to, _)) => self.elements(value, from, to),
+            (List(from), List(item)) => self.elements(value, from, item, to),
+            (Map(from, _), Map(entries, _)) => self.entries(value, from, entries, to),
             _ => Ok(None),
         }
     }
@@ -266,34 +268,65 @@ impl Conversion<'_> {
         Ok(Some(when(value.clone().is_null(), null).otherwise(row)?))
     }
 
-    /// Elements can be cast only where each cast is the engine's own.
-    fn elements(&self, value: &Expr, from: &FieldRef, to: &FieldRef) -> Result<Option<Expr>> {
-        let is_same = match (from.data_type(), to.data_type()) {
-            (DataType::Struct(from), DataType::Struct(to)) if from.len() == to.len() => {
-                let mut pairs = from.iter().zip(to);
-                let is_map = value_is_map(from);
-                pairs.try_fold(true, |same, (from, to)| {
-                    Ok::<bool, DataFusionError>(
-                        same && (is_map || from.name() == to.name())
-                            && self.of(value, from.data_type(), to.data_type())?.is_none(),
-                    )
-                })?
-            }
-            (from, to) => self.of(value, from, to)?.is_none(),
-        };
-        if is_same {
+    /// Element by element, where a cast is not the engine's own.
+    fn elements(&self, value: &Expr, from: &FieldRef, to: &FieldRef, list: &DataType) -> Result<Option<Expr>> {
+        let (name, element) = parameter(value, "e", from);
+        let Some(body) = self.of(&element, from.data_type(), to.data_type())? else { return Ok(None) };
+        let changed = with_lambda("transform", value.clone(), vec![name], body)?;
+        Ok(Some(cast(changed, list.clone())))
+    }
+
+    /// Keys and values of a map alike. Keys that become the same are an error, as in Athena.
+    fn entries(&self, value: &Expr, from: &FieldRef, to: &FieldRef, map: &DataType) -> Result<Option<Expr>> {
+        let (DataType::Struct(from), DataType::Struct(to)) = (from.data_type(), to.data_type()) else { return Ok(None) };
+        let ([old_key, old_value], [new_key, new_value]) = (from.as_ref(), to.as_ref()) else { return Ok(None) };
+        let ((key_name, key), (item_name, item)) = (parameter(value, "k", old_key), parameter(value, "v", old_value));
+        let key_body = self.of(&key, old_key.data_type(), new_key.data_type())?;
+        let item_body = self.of(&item, old_value.data_type(), new_value.data_type())?;
+        if key_body.is_none() && item_body.is_none() {
             return Ok(None);
         }
-        Err(DataFusionError::NotImplemented(format!(
-            "NOT_SUPPORTED: a cast of the elements of an array or map from {} to {}: cast each one in transform( )",
-            from.data_type(),
-            to.data_type()
-        )))
+        let names = || vec![key_name.clone(), item_name.clone()];
+        let mut changed = value.clone();
+        if let Some(body) = item_body {
+            changed = with_lambda("transform_values", changed, names(), body)?;
+        }
+        if let Some(body) = key_body {
+            changed = with_lambda("transform_keys", changed, names(), body)?;
+        }
+        Ok(Some(cast(changed, map.clone())))
     }
 }
 
-fn value_is_map(fields: &Fields) -> bool {
-    fields.len() == 2 && fields.first().is_some_and(|field| matches!(field.name().as_str(), "key" | "keys"))
+static LAMBDAS: LazyLock<HashMap<String, Arc<HigherOrderUDF>>> = LazyLock::new(|| {
+    let functions = Functions::all().higher_order.into_iter();
+    functions.map(|function| (function.name().to_string(), function)).collect()
+});
+
+/// `value` with the function `name` of a lambda.
+fn with_lambda(name: &str, value: Expr, parameters: Vec<String>, body: Expr) -> Result<Expr> {
+    let Some(function) = LAMBDAS.get(name) else {
+        return Err(DataFusionError::Internal(format!("there is no function {name}")));
+    };
+    let lambda = Expr::Lambda(Lambda::new(parameters, body));
+    Ok(Expr::HigherOrderFunction(HigherOrderFunction::new(Arc::clone(function), vec![value, lambda])))
+}
+
+/// A parameter of a lambda over the parts of `value`: its name, which no lambda around has, and what stands for it.
+fn parameter(value: &Expr, letter: &str, field: &FieldRef) -> (String, Expr) {
+    let mut name = "owlet".to_string();
+    // The walk never fails.
+    let _ = value.apply(|part| {
+        if let Expr::LambdaVariable(outer) = part
+            && outer.name.len() > name.len()
+        {
+            name.clone_from(&outer.name);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    let name = format!("{name}_{letter}");
+    let field = Arc::new(field.as_ref().clone().with_name(&name));
+    (name.clone(), Expr::LambdaVariable(LambdaVariable::new(name, Some(field))))
 }
 
 /// Whether `value` is a date written as the engine reads it, too.

@@ -130,12 +130,6 @@ fn lost() -> DataFusionError {
 /// Minus of a whole number, which fails for the least one.
 fn negated(inner: Box<Expr>, schema: &DFSchema) -> Transformed<Expr> {
     match inner.get_type(schema) {
-        Ok(of) if operators::is_interval(&of) => {
-            match operators::own("owlet_multiply_interval", vec![*inner.clone(), lit(-1_i64)]) {
-                Ok(negative) => Transformed::yes(negative),
-                Err(_) => Transformed::no(Expr::Negative(inner)),
-            }
-        }
         Ok(of) if of.is_signed_integer() => match ScalarValue::new_zero(&of) {
             Ok(zero) => Transformed::yes(checked(Checked::Subtract).call(vec![lit(zero), *inner])),
             Err(_) => Transformed::no(Expr::Negative(inner)),
@@ -342,27 +336,33 @@ fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(V
     Ok((expressions.into_iter().zip(&types).map(one).collect(), true))
 }
 
-/// The finest unit of timestamps that have different ones.
-fn finest_of_several(types: &[DataType]) -> Option<TimeUnit> {
-    let mut units = types.iter().filter_map(|of| if let DataType::Timestamp(unit, _) = of { Some(*unit) } else { None });
-    let first = units.next()?;
-    let (mut finest, mut differ) = (first, false);
-    for unit in units {
-        differ |= unit != first;
-        finest = finest.max(unit);
+/// The unit of a timestamp or a time.
+fn unit(of: &DataType) -> Option<TimeUnit> {
+    match of {
+        DataType::Timestamp(unit, _) | DataType::Time32(unit) | DataType::Time64(unit) => Some(*unit),
+        _ => None,
     }
+}
+
+/// The finest unit of timestamps or times that have different ones.
+fn finest_of_several(types: &[DataType]) -> Option<TimeUnit> {
+    let mut units = types.iter().filter_map(unit);
+    let first = units.next()?;
+    let (finest, differ) = units.fold((first, false), |(finest, differ), unit| (finest.max(unit), differ || unit != first));
     differ.then_some(finest)
 }
 
-/// A timestamp in the unit `finest`. A plain cast would be turned around by the engine, which cuts the digits of a literal off that a
-/// coarser column does not have.
+/// A timestamp or time in the unit `finest`. A plain cast would be turned around by the engine, which cuts the digits of a literal
+/// off that a coarser column does not have.
 fn with_unit(moment: Expr, of: &DataType, finest: TimeUnit) -> Result<Expr> {
-    let (DataType::Timestamp(unit, zone), digits) = (of, super::casts::digits(finest)) else { return Ok(moment) };
-    match zone {
-        _ if *unit == finest => Ok(moment),
-        None => operators::own("owlet_cast_timestamp", vec![moment, lit(digits)]),
-        Some(_) => operators::own("owlet_cast_timestamp_tz", vec![moment, lit(digits)]),
-    }
+    let function = match of {
+        of if unit(of) == Some(finest) => return Ok(moment),
+        DataType::Timestamp(_, None) => "owlet_cast_timestamp",
+        DataType::Timestamp(_, Some(_)) => "owlet_cast_timestamp_tz",
+        DataType::Time32(_) | DataType::Time64(_) => "owlet_cast_time",
+        _ => return Ok(moment),
+    };
+    operators::own(function, vec![moment, lit(super::casts::digits(finest))])
 }
 
 /// A moment without a time zone as one of UTC.

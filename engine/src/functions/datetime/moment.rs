@@ -291,11 +291,15 @@ mod tests {
             ("+00:00", "UTC"),
             ("-03:30", "-03:30"),
             ("+0800", "+08:00"),
+            ("+13", "+13:00"),
+            ("utc+1", "+01:00"),
+            ("GMT-03:30", "-03:30"),
+            ("Zulu", "UTC"),
             ("america/new_york", "America/New_York"),
         ] {
             assert_eq!(Zone::parse(text).unwrap().name(), name);
         }
-        for text in ["", "+8", "+15:00", "+08:60", "Mars/Base", "+08:00x", "é+"] {
+        for text in ["", "+", "UTC+", "+15:00", "+08:60", "Mars/Base", "+08:00x", "é+"] {
             assert!(Zone::parse(text).is_err(), "{text}");
         }
     }
