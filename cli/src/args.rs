@@ -58,6 +58,7 @@ pub enum CommandArgs {
 #[derive(Debug, ClapArgs)]
 pub struct SqlArgs {
     /// SQL text, one statement or several; standard input when neither it nor -f is given
+    #[arg(allow_hyphen_values = true)]
     pub sql: Option<String>,
     /// File with SQL statements; - is standard input
     #[arg(short, long, value_name = "FILE", conflicts_with = "sql")]
@@ -395,6 +396,16 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sql_may_begin_with_a_comment() {
+        let sql = |arguments: &[&str]| match Args::try_parse_from(arguments).map(|args| args.command) {
+            Ok(Some(CommandArgs::Query(args))) => args.sql,
+            _ => None,
+        };
+        assert_eq!(sql(&["owlet", "query", "-- a\nselect 1"]).as_deref(), Some("-- a\nselect 1"));
+        assert_eq!(sql(&["owlet", "query", "-q", "--format", "csv", "select 1"]).as_deref(), Some("select 1"));
     }
 
     #[test]

@@ -203,6 +203,9 @@ fn server(shared: &SharedArgs, command: &Command) -> Result<Option<ServerChoice>
     ServerChoice::resolve(shared, std::env::var(TOKEN_VARIABLE).ok())
 }
 
+/// What some editors begin a file of UTF-8 with.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 fn usage(message: impl Into<String>) -> Failure {
     Failure::Usage(message.into())
 }
@@ -212,7 +215,9 @@ fn read_sql(args: &SqlArgs, around: Surroundings) -> Result<String, Failure> {
         (Some(sql), _) => Ok(sql.clone()),
         (None, Some(path)) if path.as_os_str() == "-" => read_stdin(),
         (None, Some(path)) => {
-            std::fs::read_to_string(path).map_err(|e| usage(format!("cannot read the SQL file '{}': {e}", path.display())))
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|e| usage(format!("cannot read the SQL file '{}': {e}", path.display())))?;
+            Ok(text.strip_prefix(BYTE_ORDER_MARK).map(str::to_string).unwrap_or(text))
         }
         (None, None) if around.stdin_terminal => Err(usage(
             "no SQL given: write it behind the command, name a file with -f, or pipe it in; 'owlet' alone opens a shell",

@@ -34,6 +34,9 @@ pub(super) fn of_table(table: &Table) -> Result<WriteFormat> {
     if library.contains("parquet") {
         return Ok(WriteFormat::Parquet(compression));
     }
+    if property(&["skip.header.line.count"]).is_some_and(|count| count.trim() != "0") {
+        return refused("files with header lines are not written here: their first row would be skipped");
+    }
     if library.ends_with("jsonserde") {
         return Ok(WriteFormat::Json(compression));
     }
@@ -42,9 +45,6 @@ pub(super) fn of_table(table: &Table) -> Result<WriteFormat> {
     }
     if property(&["escape.delim"]).is_some() {
         return refused("text with an escape character is not written here");
-    }
-    if property(&["skip.header.line.count"]).is_some_and(|count| count != "0") {
-        return refused("files with header lines are not written here: their first row would be skipped");
     }
     let delimiter = match property(&["field.delim", "serialization.format"]).as_deref() {
         None | Some("1") => '\u{1}',

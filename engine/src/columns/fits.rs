@@ -59,7 +59,7 @@ fn struct_fits(declared: &Fields, file: &Fields, is_top: bool) -> Result<(), Str
 ///
 /// # Errors
 /// With the name in the file.
-pub fn other_case(field: &Field, file: &Fields) -> Result<(), String> {
+fn other_case(field: &Field, file: &Fields) -> Result<(), String> {
     match file.iter().find(|known| known.name().to_lowercase() == *field.name()) {
         Some(known) => Err(format!("the struct's field is '{}' in the file: only lower case can be read there", known.name())),
         None => Ok(()),

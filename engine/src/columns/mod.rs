@@ -15,7 +15,7 @@ mod fits;
 mod millis;
 mod reader;
 
-pub use fits::{fits, other_case};
+pub use fits::fits;
 pub use millis::nearest_milli;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -110,7 +110,7 @@ impl TableColumns {
 }
 
 /// The error of a `file` of `table` that is not what it should be.
-pub fn unreadable(error: DataFusionError, file: &ObjectMeta, table: &str) -> Error {
+fn unreadable(error: DataFusionError, file: &ObjectMeta, table: &str) -> Error {
     let error = Error::from(error);
     let kind = match error.kind {
         ErrorKind::InvalidQuery | ErrorKind::Internal => ErrorKind::Corrupt,

@@ -15,6 +15,7 @@ mod datetime;
 pub(crate) mod define;
 pub mod equal;
 mod json;
+pub mod json_line;
 mod lambda;
 mod map;
 mod math;
@@ -28,6 +29,7 @@ mod url;
 mod window;
 
 pub use check::check_functions;
+pub use conversion::type_name;
 pub use datetime::interval_texts;
 pub use define::{DAY_TIME, JSON, YEAR_MONTH};
 
@@ -62,6 +64,7 @@ impl Functions {
         datetime::add(&mut functions);
         equal::add_to(&mut functions);
         json::add(&mut functions);
+        json_line::add(&mut functions);
         lambda::add(&mut functions);
         map::add(&mut functions);
         math::add(&mut functions);

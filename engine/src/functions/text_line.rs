@@ -4,6 +4,7 @@
 //! LazySimpleSerDe leaves out the digits behind an integer's point, and lets the days and months of a date run over.
 
 use super::Functions;
+use super::conversion::{parse_double, parse_real};
 use super::regexp::matched;
 use super::text_support::{Arg, Entry, Eval, Row, add_table, bad, on};
 use chrono::{Datelike, Days, Months, NaiveDate};
@@ -17,6 +18,10 @@ pub const TEXT_FIELD: &str = "owlet_text_field";
 pub const TEXT_CSV_FIELD: &str = "owlet_text_csv_field";
 /// Name of the function of a line, a pattern and a number from 1 that gives what that group of the pattern matched, or NULL.
 pub const TEXT_MATCHED: &str = "owlet_text_matched";
+/// Name of the function that gives a field's double, as Java reads it.
+pub const TEXT_DOUBLE: &str = "owlet_text_double";
+/// The same for a real.
+pub const TEXT_REAL: &str = "owlet_text_real";
 /// Name of the function that gives a field's integer.
 pub const TEXT_INTEGER: &str = "owlet_text_integer";
 /// Name of the function that gives a field's date, as days since 1970.
@@ -34,6 +39,8 @@ static TABLE: &[Entry] = &[
     (TEXT_FIELD, &[on(&[Arg::Text, Arg::Text, Arg::Text, Arg::Int, Arg::Text], Eval::Text(field))]),
     (TEXT_CSV_FIELD, &[on(&[Arg::Text, Arg::Text, Arg::Text, Arg::Text, Arg::Int], Eval::Text(csv_field))]),
     (TEXT_MATCHED, &[on(&[Arg::Text, Arg::Text, Arg::Int], Eval::Text(matched))]),
+    (TEXT_DOUBLE, &[on(&[Arg::Text], Eval::Double(|row| Ok(parse_double(row.text(0)))))]),
+    (TEXT_REAL, &[on(&[Arg::Text], Eval::Real(|row| Ok(parse_real(row.text(0)))))]),
     (TEXT_INTEGER, &[on(&[Arg::Text], Eval::Int(|row| Ok(integer(row.text(0)))))]),
     (TEXT_DATE, &[on(&[Arg::Text], Eval::Int32(|row| Ok(date(row.text(0)).map(days))))]),
     (TEXT_TIMESTAMP, &[on(&[Arg::Text], Eval::Int(|row| Ok(timestamp(row.text(0)))))]),
@@ -152,19 +159,19 @@ fn unescaped<'a>(text: &'a str, escape: &str) -> Cow<'a, str> {
 }
 
 /// The days from 1970 to `date`.
-fn days(date: NaiveDate) -> i32 {
+pub(super) fn days(date: NaiveDate) -> i32 {
     date.num_days_from_ce() - NaiveDate::default().num_days_from_ce()
 }
 
 /// A date, of which a time of day is left out.
-fn date(text: &str) -> Option<NaiveDate> {
+pub(super) fn date(text: &str) -> Option<NaiveDate> {
     let text = text.trim();
     calendar_day(text.split_once(' ').map_or(text, |(date, _)| date))
 }
 
 /// The milliseconds from 1970 to a date with a time, with a blank or as ISO 8601 has it; half of one is a whole one. The
 /// numbers of the time may run over as those of the date do.
-fn timestamp(text: &str) -> Option<i64> {
+pub(super) fn timestamp(text: &str) -> Option<i64> {
     if text.len() < MIN_TIMESTAMP_BYTES {
         return None;
     }

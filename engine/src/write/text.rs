@@ -5,7 +5,7 @@ use super::spec::{Compression, TextFormat};
 use super::types::has_non_finite;
 use crate::error::{Error, Result};
 use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
 use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -62,8 +62,16 @@ pub(super) fn text_lines(batch: &RecordBatch, format: &TextFormat, out: &mut Vec
     Ok(())
 }
 
+/// What a line may not hold, as tables of text are not read with it: see `sql::catalog::table::text`.
+fn unread(format: &TextFormat) -> char {
+    const UNREAD: char = '\u{16}';
+    if format.delimiter == UNREAD { '\u{15}' } else { UNREAD }
+}
+
 fn check_value(value: &str, format: &TextFormat, columns: usize) -> Result<()> {
-    let why = if value.contains([format.delimiter, '\n', '\r']) {
+    let why = if value.contains(unread(format)) {
+        "holds a character that is not read in text here"
+    } else if value.contains([format.delimiter, '\n', '\r']) {
         "holds the delimiter or a line break"
     } else if value == format.null {
         "is the text that stands for NULL"
@@ -76,7 +84,20 @@ fn check_value(value: &str, format: &TextFormat, columns: usize) -> Result<()> {
     Err(Error::invalid(format!("the value '{}' {why}: a text file cannot hold it; use PARQUET or JSON", shown.escape_debug())))
 }
 
-/// Appends the rows of `batch` to `out`; a NULL column is left out of its object, which reads back as NULL.
+/// Whether maps are in a type: their NULL values must be written, as an entry that is left out is none.
+fn has_map(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Map(..) => true,
+        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::FixedSizeList(item, _) => {
+            has_map(item.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().any(|field| has_map(field.data_type())),
+        DataType::Dictionary(_, value) => has_map(value),
+        _ => false,
+    }
+}
+
+/// Appends the rows of `batch` to `out`; without maps a NULL column is left out of its object, which reads back as NULL.
 ///
 /// # Errors
 /// [`crate::ErrorKind::InvalidQuery`] for NaN and infinities, which JSON cannot say.
@@ -86,7 +107,8 @@ pub(super) fn json_lines(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
             return Err(Error::invalid(format!("column '{}': JSON holds no NaN and no infinity; use PARQUET", field.name())));
         }
     }
-    let builder = WriterBuilder::new().with_timestamp_format(TIMESTAMP_TEXT.to_string());
+    let is_explicit = batch.schema().fields().iter().any(|field| has_map(field.data_type()));
+    let builder = WriterBuilder::new().with_timestamp_format(TIMESTAMP_TEXT.to_string()).with_explicit_nulls(is_explicit);
     let mut writer = builder.build::<_, LineDelimited>(out);
     let written = writer.write(batch).and_then(|()| writer.finish());
     written.map_err(|e| Error::invalid(format!("writing JSON: {e}")))
@@ -148,7 +170,7 @@ impl Compressor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, Float64Array, StringArray};
+    use arrow::array::{ArrayRef, Float64Array, Int64Builder, MapBuilder, StringArray, StringBuilder};
     use std::sync::Arc;
 
     fn batch(text: Vec<Option<&str>>, floats: Vec<f64>) -> RecordBatch {
@@ -169,7 +191,7 @@ mod tests {
             lines(&batch(vec![Some("a"), None, Some("")], vec![1.5, f64::INFINITY, f64::NAN]))?,
             "a,1.5\n\\N,Infinity\n,NaN\n"
         );
-        for text in ["a,b", "a\nb", "a\rb", "\\N"] {
+        for text in ["a,b", "a\nb", "a\rb", "\\N", "\u{16}"] {
             assert!(lines(&batch(vec![Some(text)], vec![0.0])).is_err(), "{text:?}");
         }
         let empty = batch(vec![Some("")], vec![0.0]).project(&[0]).expect("a column");
@@ -183,6 +205,21 @@ mod tests {
         json_lines(&batch(vec![Some("a\"b"), None], vec![1.0, 2.5]), &mut out)?;
         assert_eq!(String::from_utf8_lossy(&out), "{\"t\":\"a\\\"b\",\"f\":1.0}\n{\"f\":2.5}\n");
         assert!(json_lines(&batch(vec![Some("a")], vec![f64::NAN]), &mut out).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn json_keeps_the_nulls_of_maps() -> Result<()> {
+        let mut map = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+        map.keys().append_value("k");
+        map.values().append_value(1);
+        map.keys().append_value("z");
+        map.values().append_null();
+        map.append(true).expect("an entry");
+        let column: ArrayRef = Arc::new(map.finish());
+        let mut out = Vec::new();
+        json_lines(&RecordBatch::try_from_iter([("m", column)]).expect("a column"), &mut out)?;
+        assert_eq!(String::from_utf8_lossy(&out), "{\"m\":{\"k\":1,\"z\":null}}\n");
         Ok(())
     }
 

@@ -350,6 +350,7 @@ fn columns_have_the_labels_of_athena() -> Result<()> {
         ("SELECT 1 UNION ALL SELECT 2 AS x", "_col0"),
         ("SELECT * FROM (SELECT id, name FROM t) a JOIN (SELECT grp, id FROM t) b USING (id)", "id,name,grp"),
         ("SELECT r.x, q.r.y, q.k FROM (SELECT CAST(ROW(1, 2) AS ROW(x INTEGER, y INTEGER)) AS r, 3 AS k) q", "x,y,k"),
+        ("SELECT r.a.b.c, q.r.a.b FROM (SELECT CAST(ROW(ROW(ROW(1))) AS ROW(a ROW(b ROW(c INTEGER)))) AS r) q", "c,b"),
         ("SELECT x FROM (SELECT r.x FROM (SELECT CAST(ROW(1) AS ROW(x INTEGER)) AS r))", "x"),
         ("SELECT default.t.id, t.name FROM default.t", "id,name"),
         ("SELECT * FROM v", "a,_col1"),

@@ -49,7 +49,7 @@ fn read(text: &str, scale: i64) -> Option<Option<i128>> {
 }
 
 /// The unscaled decimal that `text` is at this precision and scale; `None` when it is no number, or too large.
-pub(super) fn parse(text: &str, precision: u8, scale: i8) -> Option<i128> {
+pub(in crate::functions) fn parse(text: &str, precision: u8, scale: i8) -> Option<i128> {
     let limit = 10_i128.pow(u32::from(precision.min(MAX_PRECISION)));
     read(text, i64::from(scale)).flatten().filter(|value| value.abs() < limit)
 }

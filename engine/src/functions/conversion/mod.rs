@@ -9,7 +9,10 @@ mod number;
 mod text;
 mod types;
 
-pub(crate) use types::{cast_double, cast_real, java_double, type_name};
+pub(in crate::functions) use decimal::parse as parse_decimal;
+pub(in crate::functions) use number::{parse_double, parse_integer, parse_real};
+pub use types::type_name;
+pub(crate) use types::{cast_double, cast_real, java_double};
 
 use super::Functions;
 

@@ -27,7 +27,7 @@ const WIDTHS: [Width; 4] = [
 ];
 
 /// Reads a sign and digits, as Java does; spaces are an error.
-pub(super) fn parse_integer(text: &str) -> Option<i64> {
+pub(in crate::functions) fn parse_integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -35,22 +35,59 @@ pub(super) fn parse_integer(text: &str) -> Option<i64> {
     text.parse().ok()
 }
 
-/// Reads a double as Java does: spaces around it, a power of ten, `NaN`, `Infinity`, and a final `d` or `f`.
-pub(super) fn parse_double(text: &str) -> Option<f64> {
+/// Reads a double as Java does: spaces around it, a power of ten, `NaN`, `Infinity`, hexadecimal digits with a power of two, and a
+/// final `d` or `f`.
+pub(in crate::functions) fn parse_double(text: &str) -> Option<f64> {
+    parse_floating(text, |decimal| decimal.parse().ok(), |value| value)
+}
+
+/// The same for a real, which is rounded once.
+pub(in crate::functions) fn parse_real(text: &str) -> Option<f32> {
+    parse_floating(text, |decimal| decimal.parse().ok(), narrow)
+}
+
+fn parse_floating<T: std::ops::Neg<Output = T>>(
+    text: &str,
+    of_decimal: impl Fn(&str) -> Option<T>,
+    of_double: impl Fn(f64) -> T,
+) -> Option<T> {
     let trimmed = text.trim_matches(|c: char| c <= ' ');
     let unsigned = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
-    let sign = if trimmed.starts_with('-') { -1.0 } else { 1.0 };
+    let signed = |value: T| if trimmed.starts_with('-') { -value } else { value };
     match unsigned {
-        "NaN" => return Some(f64::NAN),
-        "Infinity" => return Some(sign * f64::INFINITY),
+        "NaN" => return Some(of_double(f64::NAN)),
+        "Infinity" => return Some(signed(of_double(f64::INFINITY))),
         _ => {}
     }
     let number = unsigned.strip_suffix(['d', 'D', 'f', 'F']).unwrap_or(unsigned);
+    if let Some(digits) = number.strip_prefix("0x").or_else(|| number.strip_prefix("0X")) {
+        return parse_hexadecimal(digits).map(|value| signed(of_double(value)));
+    }
     let known = number.bytes().all(|b| b.is_ascii_digit() || b"eE+-.".contains(&b));
     if !known || !number.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return None;
     }
-    number.parse::<f64>().ok().map(|value| sign * value)
+    of_decimal(number).map(signed)
+}
+
+/// Hexadecimal digits, with a point or without, and a power of two behind `p`.
+fn parse_hexadecimal(text: &str) -> Option<f64> {
+    /// More digits than a double can tell apart, in a number of 128 bits.
+    const MAX_HEX_DIGITS: usize = 31;
+    let (mantissa, power) = text.split_once(['p', 'P'])?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let is_power = parse_integer(power).is_some();
+    if digits.is_empty() || !is_power || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let significant = digits.trim_start_matches('0');
+    let kept = significant.get(..significant.len().min(MAX_HEX_DIGITS))?;
+    let value = if kept.is_empty() { 0 } else { u128::from_str_radix(kept, 16).ok()? };
+    let dropped = i32::try_from(significant.len() - kept.len()).ok()?;
+    let power = power.parse::<i32>().ok()?.checked_add(4 * (dropped - i32::try_from(fraction.len()).ok()?))?;
+    // In halves: neither may run over where their product does not.
+    Some(value as f64 * 2_f64.powi(power / 2) * 2_f64.powi(power - power / 2))
 }
 
 /// Reads `true`, `t`, `1` and their opposites.
@@ -298,5 +335,27 @@ mod tests {
         }
         assert_eq!(parse_boolean("TRUE"), Some(true));
         assert_eq!(parse_boolean("yes"), None);
+    }
+
+    #[test]
+    fn doubles_have_javas_grammar() {
+        for (text, wanted) in [
+            ("1.5f", 1.5),
+            ("2D", 2.0),
+            ("0x1p3", 8.0),
+            ("-0X.8P1", -1.0),
+            ("0x1.fffffffffffffp1023", f64::MAX),
+            ("0x0p0", 0.0),
+            ("0x1p-1074", f64::from_bits(1)),
+            (" 7\t", 7.0),
+            ("-Infinity", f64::NEG_INFINITY),
+        ] {
+            assert_eq!(parse_double(text), Some(wanted), "{text}");
+        }
+        for text in ["", "inf", "nan", "infinity", "0x1", "0xp1", "0x1p", "1.5x", "--1", "1e", "0x-1p1"] {
+            assert_eq!(parse_double(text), None, "{text}");
+        }
+        assert_eq!(parse_real("16777217"), Some(16_777_216.0));
+        assert!(parse_real("NaN").is_some_and(f32::is_nan));
     }
 }

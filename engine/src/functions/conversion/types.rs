@@ -5,7 +5,7 @@ use crate::functions::datetime::digits_of;
 use arrow::datatypes::{DataType, Fields, IntervalUnit};
 
 /// The name of `data_type` in Trino.
-pub(crate) fn type_name(data_type: &DataType) -> String {
+pub fn type_name(data_type: &DataType) -> String {
     use DataType::*;
     match plain(data_type) {
         Null => "unknown".into(),

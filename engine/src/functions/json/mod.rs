@@ -1,5 +1,6 @@
 //! JSON functions. A JSON value is its text, in a layout that only JSON has: these functions read text of any layout.
 
+mod lenient;
 mod node;
 mod path;
 mod reader;
@@ -79,6 +80,19 @@ fn whole(text: &str) -> Read<Node<'_>> {
 /// For text that is no JSON.
 pub(super) fn read(text: &str) -> Result<Node<'_>> {
     whole(text).map_err(|problem| error(problem, || format!("Cannot convert value to JSON: '{text}'")))
+}
+
+/// The first value of `text`, whatever follows it; `None` for text that is no JSON. With `lenient` as the OpenX serde reads it: words
+/// without quotes are numbers.
+///
+/// # Errors
+/// For JSON that is not read here.
+pub(super) fn first(text: &str, lenient: bool) -> Result<Option<Node<'_>>> {
+    let value = match lenient {
+        true => lenient::read(text),
+        false => Node::read(&mut Reader::new(text), Duplicates::Keep),
+    };
+    null_if_malformed(value.map(Some))
 }
 
 fn parse<'a>(row: &Row<'a>) -> Text<'a> {

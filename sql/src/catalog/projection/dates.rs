@@ -1,6 +1,7 @@
 //! Dates of partition projection: Java's patterns, ranges relative to now, and the steps between.
 
 use super::check_count;
+use crate::catalog::partition_filter::{Comparison, Condition};
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike};
 use engine::Result;
 use std::fmt::Write as _;
@@ -75,6 +76,20 @@ impl Pattern {
             Some('M') => Some(Unit::Months),
             _ => None,
         }
+    }
+
+    /// Whether its texts are in the order of their times: fields of fixed width, greater ones first.
+    fn is_ordered(&self) -> bool {
+        let fields: Vec<(char, usize)> = self
+            .0
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Field(letter, width) => Some((*letter, *width)),
+                Piece::Text(_) => None,
+            })
+            .collect();
+        let order = ['y', 'M', 'd', 'H', 'm', 's'];
+        fields.iter().all(|(_, width)| *width > 1) && fields.iter().zip(order).all(|((letter, _), wanted)| *letter == wanted)
     }
 
     fn format(&self, time: NaiveDateTime) -> String {
@@ -204,19 +219,67 @@ impl DateRange {
         Ok(Self { pattern, from, to, interval, unit })
     }
 
-    pub(super) fn values(&self, column: &str) -> Result<Vec<String>> {
+    /// Its values in order, but for some that do not meet `conditions`.
+    pub(super) fn values(&self, column: &str, conditions: &[&Condition]) -> Result<Vec<String>> {
+        let texts = conditions.iter().filter(|condition| !condition.numeric);
+        if let Some(equal) = texts.clone().find(|condition| condition.comparison == Comparison::Equal) {
+            let mut found: Vec<(NaiveDateTime, &String)> = equal.values.iter().filter_map(|text| self.time_of(text)).collect();
+            found.sort_unstable();
+            found.dedup();
+            return Ok(found.into_iter().map(|(_, text)| text.clone()).collect());
+        }
+        let (mut from, mut last) = (None, None);
+        for condition in texts.filter(|_| self.pattern.is_ordered()) {
+            let Some(text) = condition.values.first() else { continue };
+            // Text that is no such date compares in ways of its own.
+            let Some(time) = self.pattern.read(text).filter(|time| self.pattern.format(*time) == *text) else { continue };
+            match condition.comparison {
+                Comparison::Greater | Comparison::GreaterOrEqual => from = from.max(Some(time)),
+                Comparison::Less | Comparison::LessOrEqual => last = Some(last.map_or(text, |last: &String| last.min(text))),
+                Comparison::Equal | Comparison::NotEqual => {}
+            }
+        }
+        let first = from.map_or(0, |from| self.first_step(from));
         let mut values: Vec<String> = Vec::new();
-        let mut step = 0_i64;
-        while let Some(time) = self.unit.add(self.from, step).filter(|time| *time <= self.to) {
+        let mut step = first;
+        while let Some(time) = self.time(step).filter(|time| *time <= self.to) {
             let text = self.pattern.format(time);
+            if last.is_some_and(|last| text > *last) {
+                break;
+            }
             // Steps finer than the format give a value more than once.
             if values.last() != Some(&text) {
                 values.push(text);
             }
-            check_count(column, i128::from(step / i64::from(self.interval)))?;
-            step = step.saturating_add(i64::from(self.interval));
+            check_count(column, i128::from(step - first))?;
+            step += 1;
         }
         Ok(values)
+    }
+
+    fn time(&self, step: i64) -> Option<NaiveDateTime> {
+        self.unit.add(self.from, step.checked_mul(i64::from(self.interval))?)
+    }
+
+    /// The first step that is not before `time`.
+    fn first_step(&self, time: NaiveDateTime) -> i64 {
+        let (mut least, mut most) = (0_i64, 1_i64 << 52);
+        while least < most {
+            let middle = least + (most - least) / 2;
+            match self.time(middle) {
+                Some(found) if found < time => least = middle + 1,
+                // Out of the calendar is behind everything.
+                _ => most = middle,
+            }
+        }
+        least
+    }
+
+    /// When the value `text` begins, if it is one.
+    fn time_of<'a>(&self, text: &'a String) -> Option<(NaiveDateTime, &'a String)> {
+        let begins = self.pattern.read(text)?;
+        let time = self.time(self.first_step(begins)).filter(|time| *time <= self.to)?;
+        (self.pattern.format(time) == *text).then_some((begins, text))
     }
 }
 

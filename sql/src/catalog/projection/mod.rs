@@ -4,6 +4,7 @@ mod dates;
 
 use super::location::{Location, escape_value};
 use super::model::{Column, Parameters, Partition, Table};
+use super::partition_filter::{Comparison, Condition};
 use super::types::HiveType;
 use dates::{DateRange, Pattern};
 use engine::write::HIVE_NULL;
@@ -14,6 +15,9 @@ use std::collections::HashSet;
 pub const MAX_VALUES: usize = 1_000_000;
 /// Most partitions that are looked at; each is a listing.
 pub const MAX_PARTITIONS: usize = 100_000;
+
+/// A condition on one column, as [`ProjectedColumn::values`] can use it.
+type Conditions<'a> = [&'a Condition];
 
 /// What one partition key can be.
 #[derive(Clone, PartialEq, Debug)]
@@ -37,31 +41,70 @@ impl ProjectedColumn {
         self.kind == Kind::Injected
     }
 
-    /// All its values, in order; `injected` are those that the query gives.
+    /// Its values in order, all of them but for some that do not meet `conditions`, which all are on this column; those of an injected
+    /// one are what the query says that they are.
     ///
     /// # Errors
     /// For more than [`MAX_VALUES`], and for an injected column without values.
-    pub fn values(&self, injected: &[String]) -> Result<Vec<String>> {
+    pub fn values(&self, conditions: &Conditions<'_>) -> Result<Vec<String>> {
+        let equal = conditions.iter().find(|condition| condition.comparison == Comparison::Equal);
         let values: Vec<String> = match &self.kind {
             Kind::Enum(values) => values.clone(),
-            Kind::Integer { from, to, interval, digits } => {
-                let steps = i128::from(*to) - i128::from(*from);
-                check_count(&self.name, steps / i128::from((*interval).max(1)) + 1)?;
-                let step = usize::try_from(*interval).unwrap_or(usize::MAX).max(1);
-                (*from..=*to).step_by(step).map(|value| padded(value, *digits)).collect()
-            }
-            Kind::Date(range) => range.values(&self.name)?,
-            Kind::Injected if injected.is_empty() => {
-                return Err(Error::invalid(format!(
-                    "CONSTRAINT_VIOLATION: For the injected projected partition column {}, the WHERE clause must contain only static \
-                     equality conditions, and at least one such condition must be present",
-                    self.name
-                )));
-            }
-            Kind::Injected => injected.to_vec(),
+            Kind::Integer { from, to, interval, digits } => self.integers((*from, *to), *interval, *digits, conditions)?,
+            Kind::Date(range) => range.values(&self.name, conditions)?,
+            Kind::Injected => match equal {
+                Some(equal) => equal.values.clone(),
+                None => {
+                    return Err(Error::invalid(format!(
+                        "CONSTRAINT_VIOLATION: For the injected projected partition column {}, the WHERE clause must contain only \
+                         static equality conditions, and at least one such condition must be present",
+                        self.name
+                    )));
+                }
+            },
         };
         check_count(&self.name, values.len() as i128)?;
         Ok(values)
+    }
+
+    fn integers(&self, (from, to): (i64, i64), interval: i64, digits: usize, conditions: &Conditions<'_>) -> Result<Vec<String>> {
+        let interval = i128::from(interval.max(1));
+        let (first, mut least, mut most) = (i128::from(from), i128::from(from), i128::from(to));
+        for condition in conditions {
+            let number = |text: &String| text.parse::<i128>().ok();
+            if condition.comparison == Comparison::Equal {
+                // Text that is written in another way than the values is none of them.
+                let is_own = |value: &i128| (least..=most).contains(value) && (value - first) % interval == 0;
+                let mut own: Vec<i128> = condition.values.iter().filter_map(number).filter(is_own).collect();
+                own.sort_unstable();
+                own.dedup();
+                return Ok(own
+                    .into_iter()
+                    .filter_map(|value| i64::try_from(value).ok())
+                    .map(|value| padded(value, digits))
+                    .collect());
+            }
+            let Some(bound) = condition.values.first().filter(|_| condition.numeric).and_then(number) else { continue };
+            match condition.comparison {
+                Comparison::Less => most = most.min(bound - 1),
+                Comparison::LessOrEqual => most = most.min(bound),
+                Comparison::Greater => least = least.max(bound + 1),
+                Comparison::GreaterOrEqual => least = least.max(bound),
+                Comparison::Equal | Comparison::NotEqual => {}
+            }
+        }
+        // The first step that is not below the least value.
+        let start = first + (least - first + interval - 1) / interval * interval;
+        if start > most {
+            return Ok(Vec::new());
+        }
+        check_count(&self.name, (most - start) / interval + 1)?;
+        let step = usize::try_from(interval).unwrap_or(usize::MAX);
+        Ok((start..=most)
+            .step_by(step)
+            .filter_map(|value| i64::try_from(value).ok())
+            .map(|value| padded(value, digits))
+            .collect())
     }
 }
 

@@ -19,8 +19,20 @@ fn table(properties: &[(&str, &str)], key_type: &str) -> Table {
 }
 
 fn values(properties: &[(&str, &str)]) -> Result<Vec<String>> {
-    let columns = columns(&table(properties, "string"), NOW_MS)?;
-    columns[0].values(&["given".to_string()])
+    values_where(properties, "string", &[])
+}
+
+/// The values with conditions on them; numbers are compared as such for other types than string.
+fn values_where(properties: &[(&str, &str)], key_type: &str, conditions: &[(Comparison, &[&str])]) -> Result<Vec<String>> {
+    let columns = columns(&table(properties, key_type), NOW_MS)?;
+    let condition = |(comparison, values): &(Comparison, &[&str])| Condition {
+        column: "p".into(),
+        comparison: *comparison,
+        values: values.iter().map(ToString::to_string).collect(),
+        numeric: key_type != "string",
+    };
+    let conditions: Vec<Condition> = conditions.iter().map(condition).collect();
+    columns[0].values(&conditions.iter().collect::<Vec<_>>())
 }
 
 fn ends(properties: &[(&str, &str)]) -> Result<(usize, String, String)> {
@@ -42,7 +54,8 @@ fn enums_integers_and_injected_values() -> Result<()> {
         ["008", "010", "012"]
     );
     assert_eq!(values(&[("Projection.P.Type", "INTEGER"), ("projection.p.range", "-1,1")])?, ["-1", "0", "1"]);
-    assert_eq!(values(&[("projection.p.type", "injected")])?, ["given"]);
+    let given = values_where(&[("projection.p.type", "injected")], "string", &[(Comparison::Equal, &["given"])]);
+    assert_eq!(given?, ["given"]);
     let injected = columns(&table(&[("projection.p.type", "injected")], "string"), NOW_MS)?;
     assert!(injected[0].values(&[]).is_err_and(|e| e.message.starts_with("CONSTRAINT_VIOLATION")));
     Ok(())
@@ -118,5 +131,41 @@ fn locations_follow_the_template_or_hive() -> Result<()> {
     assert_eq!(place(&template, "2024/01")?, "s3://bucket/x/2024/01/y");
     assert!(place(&template, "..").is_err() && place(&template, "${p}").is_err());
     assert!(place(&table(&[("storage.location.template", "s3://bucket/x/")], "string"), "a").is_err());
+    Ok(())
+}
+
+#[test]
+fn conditions_are_asked_before_values_are_counted() -> Result<()> {
+    use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual};
+    let huge = [("projection.p.type", "integer"), ("projection.p.range", "0,99999999"), ("projection.p.interval", "2")];
+    let found = |conditions: &[(Comparison, &[&str])]| values_where(&huge, "bigint", conditions);
+    assert_eq!(found(&[(Equal, &["2024", "7", "8", "8", "-2", "x"])])?, ["8", "2024"]);
+    assert_eq!(found(&[(GreaterOrEqual, &["7"]), (LessOrEqual, &["12"])])?, ["8", "10", "12"]);
+    assert_eq!(found(&[(Greater, &["8"]), (Less, &["12"])])?, ["10"]);
+    assert!(found(&[(Greater, &["99999998"])])?.is_empty());
+    assert!(found(&[(Less, &["1000000000"])]).is_err());
+    let digits = [("projection.p.type", "integer"), ("projection.p.range", "0,99999999"), ("projection.p.digits", "8")];
+    assert_eq!(values_where(&digits, "string", &[(Equal, &["00000007"])])?, ["00000007"]);
+    let seconds = [
+        ("projection.p.type", "date"),
+        ("projection.p.format", "yyyy-MM-dd HH:mm:ss"),
+        ("projection.p.range", "1000-01-01 00:00:00,NOW"),
+        ("projection.p.interval", "10"),
+        ("projection.p.interval.unit", "SECONDS"),
+    ];
+    let found = |conditions: &[(Comparison, &[&str])]| values_where(&seconds, "string", conditions);
+    let equal: &[&str] = &["2024-01-01 00:00:10", "2024-01-01 00:00:05", "2025-01-01 00:00:00", "x"];
+    assert_eq!(found(&[(Equal, equal)])?, ["2024-01-01 00:00:10"]);
+    assert_eq!(
+        found(&[(Greater, &["2024-01-01 00:00:05"]), (LessOrEqual, &["2024-01-01 00:00:20"])])?,
+        ["2024-01-01 00:00:10", "2024-01-01 00:00:20"]
+    );
+    assert!(found(&[(Greater, &["2024"])]).is_err());
+    let months = [("projection.p.type", "date"), ("projection.p.format", "yyyy-MM"), ("projection.p.range", "2023-11,NOW")];
+    assert_eq!(values_where(&months, "string", &[(Equal, &["2023-12", "2023-10", "2024-04"])])?, ["2023-12"]);
+    assert_eq!(values_where(&months, "string", &[(GreaterOrEqual, &["2024-02"])])?, ["2024-02", "2024-03"]);
+    let back =
+        [("projection.p.type", "date"), ("projection.p.format", "dd-MM-yyyy"), ("projection.p.range", "30-01-2024,02-02-2024")];
+    assert_eq!(values_where(&back, "string", &[(Less, &["02-02-2024"])])?.len(), 4);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Which format a table's files have, by the Java classes and properties that the catalog has of it.
 
+use super::json::JsonTable;
 use super::text::TextFormat;
 use crate::catalog::model::{Parameters, Partition, StorageDescriptor, Table};
 use crate::catalog::types::HiveType;
@@ -9,7 +10,7 @@ use engine::{Error, Result};
 #[derive(Clone, PartialEq, Debug)]
 pub(in crate::catalog) enum TableFormat {
     Parquet,
-    Json,
+    Json(JsonTable),
     Text(TextFormat),
 }
 
@@ -24,6 +25,27 @@ const REFUSED: [(&str, &str); 8] = [
     ("rcfile", "RCFile"),
     ("grok", "GrokSerDe"),
 ];
+
+/// Input formats that can be read, in lower case: of Parquet, and of lines. No name at all says nothing against the serde's.
+const INPUTS: [(bool, &str); 6] = [
+    (true, "org.apache.hadoop.hive.ql.io.parquet.mapredparquetinputformat"),
+    (true, "parquet.hive.deprecatedparquetinputformat"),
+    (true, "parquet.hive.mapredparquetinputformat"),
+    (false, "org.apache.hadoop.mapred.textinputformat"),
+    (false, "org.apache.hadoop.mapreduce.lib.input.textinputformat"),
+    (false, "org.apache.hadoop.hive.ql.io.hiveignorekeytextoutputformat"),
+];
+
+/// # Errors
+/// For an input format that gives other rows than the files' lines, or than Parquet.
+fn check_input(storage: &StorageDescriptor, is_parquet: bool) -> Result<()> {
+    let Some(input) = storage.input_format.as_deref().filter(|input| !input.is_empty()) else { return Ok(()) };
+    if INPUTS.contains(&(is_parquet, input.to_ascii_lowercase().as_str())) {
+        return Ok(());
+    }
+    let readable = if is_parquet { "MapredParquetInputFormat" } else { "TextInputFormat" };
+    Err(Error::invalid(format!("NOT_SUPPORTED: input format {input} with this serde: {readable} can be read here")))
+}
 
 impl TableFormat {
     pub(super) fn of(table: &Table) -> Result<Self> {
@@ -53,20 +75,16 @@ impl TableFormat {
         if let Some((_, what)) = REFUSED.iter().find(|(part, _)| input.contains(part) || serde.contains(part)) {
             return Err(refused(what));
         }
-        if serde.contains("parquet") || (serde.is_empty() && input.contains("parquet")) {
+        let is_parquet = serde.contains("parquet") || (serde.is_empty() && input.contains("parquet"));
+        check_input(storage, is_parquet)?;
+        if is_parquet {
             if parameters.get("parquet.column.index.access").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
                 return Err(Error::invalid("NOT_SUPPORTED: parquet.column.index.access: columns are matched by name here"));
             }
             return Ok(Self::Parquet);
         }
         if serde.ends_with("jsonserde") {
-            let odd = |key: &str, value: &str| {
-                key.starts_with("mapping.") || (key == "dots.in.keys" && value.eq_ignore_ascii_case("true"))
-            };
-            if let Some((key, _)) = parameters.iter().find(|(key, value)| odd(key, value)) {
-                return Err(Error::invalid(format!("NOT_SUPPORTED: the JSON serde's property {key}")));
-            }
-            return Ok(Self::Json);
+            return JsonTable::of(&serde, parameters, properties).map(Self::Json);
         }
         if serde.ends_with("lazysimpleserde") || (serde.is_empty() && input.contains("textinputformat")) {
             return TextFormat::lazy_simple(parameters, properties).map(Self::Text);
@@ -97,7 +115,7 @@ impl TableFormat {
             Self::Text(text) if text.is_open_csv() && *hive == HiveType::Date => {
                 refused("file of OpenCSVSerde, which has numbers for dates: declare it as string, and cast it")
             }
-            Self::Json if has_binary(hive) => refused("JSON file: binary can be read from Parquet"),
+            Self::Json(_) if has_binary(hive) => refused("JSON file: binary can be read from Parquet"),
             _ => Ok(()),
         }
     }

@@ -73,10 +73,10 @@ fn projected(
     let columns = projection::columns(table, now_ms())?;
     let mut values = Vec::with_capacity(keys.len());
     for (column, key) in columns.iter().zip(keys) {
-        let of_key = |condition: &&Condition| condition.column == key.name && condition.comparison == Comparison::Equal;
-        let injected: Vec<String> =
-            conditions.all.iter().find(of_key).map(|condition| condition.values.clone()).unwrap_or_default();
-        let all = column.values(&injected)?;
+        let of_key: Vec<&Condition> = conditions.all.iter().filter(|condition| condition.column == key.name).collect();
+        let mut all = column.values(&of_key)?;
+        // The folder of an empty value would be the one that all the others are in.
+        all.retain(|value| !value.is_empty());
         let own: Vec<Expr> = filters.iter().filter(|filter| names_only(filter, &key.name)).cloned().collect();
         let keep = matching(session, table, std::slice::from_ref(key), all.iter().map(std::slice::from_ref), all.len(), &own)?;
         values.push(all.into_iter().zip(keep.0).filter_map(|(value, keep)| keep.then_some(value)).collect());

@@ -1,6 +1,7 @@
 //! The scan of files whose columns, and partition values, are known: what tables of every kind come down to.
 
 use super::format::TableFormat;
+use super::json::ROW;
 use super::listing::FileSet;
 use super::text::TextFormat;
 use super::{names, shape};
@@ -12,11 +13,11 @@ use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, Statistics};
 use datafusion::datasource::file_format::FileFormat;
-use datafusion::datasource::file_format::json::JsonFormat;
 use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
 use datafusion::datasource::physical_plan::{CsvSource, FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::projection::ProjectionExpr;
 use datafusion::physical_plan::ExecutionPlan;
@@ -61,6 +62,8 @@ pub(in crate::catalog) struct FileTable {
     columns: Vec<TypedColumn>,
     pub(in crate::catalog) keys: Vec<TypedColumn>,
     schema: SchemaRef,
+    /// Whether the last of the keys is [`PATH`].
+    has_path: bool,
 }
 
 impl FileTable {
@@ -80,14 +83,14 @@ impl FileTable {
         }
         let schema =
             Arc::new(Schema::new(columns.iter().chain(&keys).map(|column| Arc::clone(&column.field)).collect::<Fields>()));
-        Ok(Self { table: table.clone(), format, columns, keys, schema })
+        Ok(Self { table: table.clone(), format, columns, keys, schema, has_path: false })
     }
 
     /// The same with the column [`PATH`], for whose values [`super::listing::list`] cares.
     pub(super) fn with_path(&self) -> Result<Self> {
         let path = TypedColumn::new(PATH, PATH, HiveType::String, false);
         let keys = self.keys.iter().cloned().chain([path]).collect();
-        Self::new(&self.table, self.format.clone(), self.columns.clone(), keys)
+        Ok(Self { has_path: true, ..Self::new(&self.table, self.format.clone(), self.columns.clone(), keys)? })
     }
 
     /// The columns of partitions, without [`PATH`].
@@ -97,7 +100,7 @@ impl FileTable {
 
     /// Whether it has the column [`PATH`].
     pub(super) fn has_path(&self) -> bool {
-        self.keys.last().is_some_and(|key| key.name == PATH)
+        self.has_path
     }
 
     pub(in crate::catalog) fn schema(&self) -> &SchemaRef {
@@ -162,19 +165,15 @@ impl FileTable {
                 rows = names::rows_of_parquet(session, &store, &metas, &declared, projection, &columns).await?;
                 (declared, Some(Arc::new(names::parquet_format(&columns)?)))
             }
-            TableFormat::Json => {
-                let format = JsonFormat::default().with_file_compression_type(set.compression);
-                let schema = names::of_json(session, &store, &metas, &self.columns, &format, &self.table).await?;
-                (schema, Some(Arc::new(format)))
-            }
-            TableFormat::Text(_) => (Schema::new(vec![TextFormat::line_field()]), None),
+            TableFormat::Json(_) | TableFormat::Text(_) => (Schema::new(vec![TextFormat::line_field()]), None),
         };
         let file_schema = Arc::new(file_schema);
         let table_schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(keys).build();
         let source: Arc<dyn FileSource> = match (&reader, &self.format) {
             (Some(reader), _) => reader.file_source(table_schema.clone()),
             (None, TableFormat::Text(text)) => Arc::new(CsvSource::new(table_schema.clone()).with_csv_options(text.options())),
-            (None, _) => return Err(Error::internal("a format without a reader")),
+            (None, TableFormat::Json(json)) => Arc::new(CsvSource::new(table_schema.clone()).with_csv_options(json.options())),
+            (None, TableFormat::Parquet) => return Err(Error::internal("a format without a reader")),
         };
         let bytes = set.files.iter().map(|file| file.object_meta.size).sum::<u64>();
         let statistics = Statistics {
@@ -200,7 +199,7 @@ impl FileTable {
         let count = self.columns.len();
         let place = |index: &usize| match &self.format {
             // The line, and the partition columns behind it.
-            TableFormat::Text(_) => (index + 1).saturating_sub(count),
+            TableFormat::Text(_) | TableFormat::Json(_) => (index + 1).saturating_sub(count),
             _ => *index,
         };
         projection.iter().map(place).collect()
@@ -224,13 +223,15 @@ impl FileTable {
         let same = wanted.clone().zip(read.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
         let is_cut =
             projection.iter().filter_map(|index| self.columns.get(*index)).any(|column| column.hive.max_chars().is_some());
-        // Strings of a text file are not yet the table's strings.
-        if same && !is_cut && !matches!(self.format, TableFormat::Text(_)) {
+        // Lines are not yet the table's columns.
+        if same && !is_cut && self.format == TableFormat::Parquet {
             return Ok(scan);
         }
+        let read_places = self.read_places(projection);
+        let scan = self.with_rows(session, scan, projection, &read_places)?;
+        let read = scan.schema();
         // Read by position: a name in the file may be spelled in another way.
         let df_schema = DFSchema::try_from(Arc::clone(&read)).map_err(Error::from)?;
-        let read_places = self.read_places(projection);
         let position =
             |place| read_places.iter().position(|read| *read == place).ok_or_else(|| Error::internal("a column is not read"));
         let expressions = projection.iter().zip(self.places(projection)).zip(wanted).map(|((index, place), field)| {
@@ -240,11 +241,37 @@ impl FileTable {
                 (Some(typed), TableFormat::Text(text)) => {
                     shape::cut(session, text.value(session, column, *index, typed)?, typed)?
                 }
-                (Some(typed), _) => shape::cut(session, shape::value(column, found.data_type(), typed)?, typed)?,
+                (Some(typed), TableFormat::Json(_)) => shape::cut(session, get_field(column, typed.name.as_str()), typed)?,
+                (Some(typed), TableFormat::Parquet) => shape::cut(session, column, typed)?,
                 (None, _) => column,
             };
             let expr = session.create_physical_expr(expr, &df_schema).map_err(Error::from)?;
             Ok(ProjectionExpr { expr, alias: field.name().clone() })
+        });
+        let expressions = expressions.collect::<Result<Vec<_>>>()?;
+        Ok(Arc::new(ProjectionExec::try_new(expressions, scan).map_err(Error::from)?))
+    }
+
+    /// Lines of JSON read as rows, each once for all columns; everything else as it is.
+    fn with_rows(
+        &self,
+        session: &dyn Session,
+        scan: Arc<dyn ExecutionPlan>,
+        projection: &[usize],
+        read_places: &[usize],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let columns: Vec<&TypedColumn> = projection.iter().filter_map(|index| self.columns.get(*index)).collect();
+        let TableFormat::Json(json) = &self.format else { return Ok(scan) };
+        let read = scan.schema();
+        let df_schema = DFSchema::try_from(Arc::clone(&read)).map_err(Error::from)?;
+        let expressions = read.fields().iter().zip(read_places).map(|(field, place)| {
+            let column = Expr::Column(datafusion::common::Column::new_unqualified(field.name()));
+            let (expr, alias) = match place {
+                0 if !columns.is_empty() => (json.row(session, column, &columns)?, ROW),
+                _ => (column, field.name().as_str()),
+            };
+            let expr = session.create_physical_expr(expr, &df_schema).map_err(Error::from)?;
+            Ok(ProjectionExpr { expr, alias: alias.to_string() })
         });
         let expressions = expressions.collect::<Result<Vec<_>>>()?;
         Ok(Arc::new(ProjectionExec::try_new(expressions, scan).map_err(Error::from)?))

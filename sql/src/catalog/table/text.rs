@@ -13,14 +13,19 @@ use datafusion::common::config::CsvOptions;
 use datafusion::logical_expr::expr::Like;
 use datafusion::logical_expr::{Expr, cast, lit, try_cast, when};
 use engine::functions::text_line::{
-    TEXT_CSV_FIELD, TEXT_DATE, TEXT_FIELD, TEXT_INTEGER, TEXT_MATCHED, TEXT_TIMESTAMP, TEXT_UNESCAPED,
+    TEXT_CSV_FIELD, TEXT_DATE, TEXT_DOUBLE, TEXT_FIELD, TEXT_INTEGER, TEXT_MATCHED, TEXT_REAL, TEXT_TIMESTAMP, TEXT_UNESCAPED,
 };
 use engine::{Error, Result};
 
 /// Hive's field separator where a table names none.
 const HIVE_DELIMITER: u8 = 1;
-/// A byte that is in no text: lines are read as one field without quotes.
-const NO_BYTE: u8 = 0;
+/// What separates fields for the reader of whole lines: nobody writes it, and a line that has it fails. It must be ASCII, as plans
+/// are sent with it.
+const NO_BYTE: u8 = 0x16;
+/// The same where that one is a table's own separator.
+const NO_OTHER_BYTE: u8 = 0x15;
+/// What quotes fields for that reader: lines end at it before it could.
+const NO_QUOTE: u8 = b'\n';
 /// What a whole line is called.
 const LINE: &str = "$line";
 /// What NULL looks like where a table does not say.
@@ -69,13 +74,13 @@ impl TextFormat {
         let null = serde.get("serialization.null.format").or_else(|| table.get("serialization.null.format"));
         let escape = serde.get("escape.delim").map(|text| byte("escape.delim", text)).transpose()?.map(char::from);
         let null = null.cloned().unwrap_or_else(|| HIVE_NULL.into());
-        Self { has_header: false, serde: Serde::LazySimple { separator, null, escape } }.with_header(table)
+        Ok(Self { has_header: has_header(serde, table)?, serde: Serde::LazySimple { separator, null, escape } })
     }
 
     pub(super) fn open_csv(serde: &Parameters, table: &Parameters) -> Result<Self> {
         let sign = |name: &str, usual: u8| serde.get(name).map_or(Ok(usual), |text| byte(name, text)).map(char::from);
         let (separator, quote, escape) = (sign("separatorChar", b',')?, sign("quoteChar", b'"')?, sign("escapeChar", b'\\')?);
-        Self { has_header: false, serde: Serde::OpenCsv { separator, quote, escape } }.with_header(table)
+        Ok(Self { has_header: has_header(serde, table)?, serde: Serde::OpenCsv { separator, quote, escape } })
     }
 
     pub(super) fn regex(serde: &Parameters, table: &Parameters) -> Result<Self> {
@@ -84,15 +89,7 @@ impl TextFormat {
         };
         let ignores_case = serde.get("input.regex.case.insensitive").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let pattern = format!("(?s{})\\A(?:{regex})\\z", if ignores_case { "i" } else { "" });
-        Self { has_header: false, serde: Serde::Regex { pattern } }.with_header(table)
-    }
-
-    fn with_header(self, table: &Parameters) -> Result<Self> {
-        let count = |name: &str| table.get(name).map_or(Ok(0), |text| text.trim().parse::<u64>());
-        match (count("skip.header.line.count"), count("skip.footer.line.count")) {
-            (Ok(lines @ (0 | 1)), Ok(0)) => Ok(Self { has_header: lines == 1, ..self }),
-            _ => Err(Error::invalid("NOT_SUPPORTED: skip.header.line.count other than 0 and 1, or skip.footer.line.count")),
-        }
+        Ok(Self { has_header: has_header(serde, table)?, serde: Serde::Regex { pattern } })
     }
 
     pub(super) fn is_open_csv(&self) -> bool {
@@ -106,14 +103,11 @@ impl TextFormat {
 
     /// For a reader of whole lines.
     pub(super) fn options(&self) -> CsvOptions {
-        CsvOptions {
-            has_header: Some(self.has_header),
-            delimiter: NO_BYTE,
-            quote: NO_BYTE,
-            escape: None,
-            newlines_in_values: Some(false),
-            ..CsvOptions::default()
-        }
+        let separator = match &self.serde {
+            Serde::LazySimple { separator, .. } | Serde::OpenCsv { separator, .. } => Some(*separator),
+            Serde::Regex { .. } => None,
+        };
+        line_options(self.has_header, separator)
     }
 
     /// The value of the column with the number `index` of a line.
@@ -143,6 +137,8 @@ impl TextFormat {
                     }
                     HiveType::Timestamp => cast(call(session, TEXT_TIMESTAMP, vec![text])?, target),
                     HiveType::Date => cast(call(session, TEXT_DATE, vec![text])?, target),
+                    HiveType::Double => call(session, TEXT_DOUBLE, vec![text])?,
+                    HiveType::Float => call(session, TEXT_REAL, vec![text])?,
                     _ => try_cast(text, target),
                 })
             }
@@ -164,7 +160,8 @@ impl TextFormat {
                     HiveType::Timestamp => cast(call(session, TEXT_TIMESTAMP, vec![text])?, target),
                     HiveType::Date => cast(call(session, TEXT_DATE, vec![text])?, target),
                     _ if target.is_integer() => try_cast(call(session, TEXT_INTEGER, vec![text])?, target),
-                    _ if target.is_floating() => try_cast(text, target),
+                    HiveType::Double => call(session, TEXT_DOUBLE, vec![text])?,
+                    HiveType::Float => call(session, TEXT_REAL, vec![text])?,
                     _ => cast(without_empty(text)?, target),
                 })
             }
@@ -172,7 +169,28 @@ impl TextFormat {
     }
 }
 
-fn call(session: &dyn Session, name: &str, arguments: Vec<Expr>) -> Result<Expr> {
+/// Whether the first line of a file is left out: as the table says, or else its serde.
+pub(super) fn has_header(serde: &Parameters, table: &Parameters) -> Result<bool> {
+    let count = |name: &str| table.get(name).or_else(|| serde.get(name)).map_or(Ok(0), |text| text.trim().parse::<u64>());
+    match (count("skip.header.line.count"), count("skip.footer.line.count")) {
+        (Ok(lines @ (0 | 1)), Ok(0)) => Ok(lines == 1),
+        _ => Err(Error::invalid("NOT_SUPPORTED: skip.header.line.count other than 0 and 1, or skip.footer.line.count")),
+    }
+}
+
+/// For a reader of whole lines, in a table whose fields `separator` separates.
+pub(super) fn line_options(has_header: bool, separator: Option<char>) -> CsvOptions {
+    CsvOptions {
+        has_header: Some(has_header),
+        delimiter: if separator == Some(char::from(NO_BYTE)) { NO_OTHER_BYTE } else { NO_BYTE },
+        quote: NO_QUOTE,
+        escape: None,
+        newlines_in_values: Some(false),
+        ..CsvOptions::default()
+    }
+}
+
+pub(super) fn call(session: &dyn Session, name: &str, arguments: Vec<Expr>) -> Result<Expr> {
     let function = session.scalar_functions().get(name).ok_or_else(|| Error::internal(format!("there is no function {name}")))?;
     Ok(function.call(arguments))
 }

@@ -63,7 +63,9 @@ pub(super) fn name_fields(select: &mut Select) {
         let is_field = match idents.len() {
             2 => !is_known(idents.first()),
             3 => is_known(idents.first()) || !is_known(idents.get(1)),
-            _ => is_known(idents.first()) || is_known(idents.get(1)),
+            // With a catalog, a database and a table before it, the last one is a column.
+            4 => is_known(idents.first()) || is_known(idents.get(1)) || !is_known(idents.get(2)),
+            _ => true,
         };
         if let Some(name) = own_name(expression).filter(|_| is_field) {
             *item = SelectItem::ExprWithAlias { expr: take(expression), alias: Ident::with_quote('"', name) };
