@@ -123,7 +123,7 @@ impl Bench {
         let invoker: Arc<dyn Invoker> = Arc::new(InProcessInvoker::new(worker));
         let coordinator = Coordinator::new(settings, storage, shared, Some(invoker))?;
         let mut tables = Tables::default();
-        tables.add_folder(dir)?;
+        tables.add_folder(dir, &[])?;
         Ok(Self { name: format!("workers {workers}"), coordinator, workspace: Workspace::of(tables), _exchange: exchange })
     }
 

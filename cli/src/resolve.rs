@@ -170,7 +170,7 @@ pub fn resolve(args: Args, around: Surroundings) -> Result<Setup, Failure> {
     {
         return Err(usage("--check needs --scale 1: the benchmark's answers are published for that scale only"));
     }
-    let (tables, places) = (tables(&shared)?, places(shared));
+    let (tables, places) = (tables(&shared, &command)?, places(shared));
     Ok(Setup { settings, tables, places, server, output, reports, command })
 }
 
@@ -278,10 +278,15 @@ fn replace_some<T: Clone>(setting: &mut Option<T>, given: Option<&T>) {
     }
 }
 
-fn tables(shared: &SharedArgs) -> Result<Tables, Failure> {
+fn tables(shared: &SharedArgs, command: &Command) -> Result<Tables, Failure> {
     let mut tables = Tables::default();
+    // What a server keeps of its callers is no table, also where it lies among them.
+    let own = match command {
+        Command::Serve(plan) => std::iter::once(PathBuf::from(&plan.state)).chain(plan.auth.clone()).collect(),
+        _ => Vec::new(),
+    };
     for folder in &shared.data {
-        tables.add_folder(folder).map_err(|e| usage(format!("--data: {}", e.message)))?;
+        tables.add_folder(folder, &own).map_err(|e| usage(format!("--data: {}", e.message)))?;
     }
     for table in &shared.tables {
         tables.add(&table.name, &table.location);
@@ -409,6 +414,18 @@ mod tests {
         assert_eq!(format(&["explain", "x"], PIPED)?, Format::Table);
         assert!(format(&["query", "x", "--format", "arrow"], TERMINAL).is_err_and(|e| e.starts_with("2 arrow")));
         assert_eq!(format(&["query", "x", "--format", "arrow"], PIPED)?, Format::Arrow);
+        Ok(())
+    }
+
+    #[test]
+    fn the_state_of_a_server_is_no_table() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        for name in ["sales", "state"] {
+            std::fs::create_dir(folder.path().join(name))?;
+        }
+        let data = folder.path().display().to_string();
+        let setup = setup(&["serve", "--data", &data, "--state", &format!("{data}/state/")], PIPED)?;
+        assert_eq!(setup.tables.names().collect::<Vec<_>>(), ["sales"]);
         Ok(())
     }
 

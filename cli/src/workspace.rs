@@ -13,7 +13,7 @@ use std::sync::Arc;
 use url::Url;
 
 /// Where prepared statements of this machine are kept, in the current folder.
-const PREPARED_FOLDER: &str = ".owlet/prepared";
+pub(crate) const PREPARED_FOLDER: &str = ".owlet/prepared";
 
 /// Lets SQL write to the warehouse and where `places` say.
 ///
@@ -39,11 +39,9 @@ pub(crate) fn workspace(
     readable: Vec<String>,
 ) -> Result<Workspace, Failure> {
     let unusable = |error: engine::Error| Failure::Usage(error.message);
-    let catalog = match places.catalog.as_str() {
-        "glue" => "glue".to_string(),
-        folder => folder_url(folder)?,
-    };
+    let catalog = catalog_url(places)?;
     let locations: Vec<String> = readable.into_iter().chain(settings.write_locations.iter().cloned()).collect();
+    let locations = DataLocations::new(&locations).and_then(|all| all.without(&settings.denied_locations)).map_err(unusable)?;
     let prepared =
         ObjectPath::from_absolute_path(absolute(Path::new(PREPARED_FOLDER))?).map_err(|e| Failure::Usage(e.to_string()))?;
     let own = Workspace::of(tables);
@@ -52,9 +50,20 @@ pub(crate) fn workspace(
         database: places.database.as_ref().map_or(own.database, |name| name.to_lowercase()),
         prepared: Some(PreparedStatements::new(Arc::new(LocalFileSystem::new()), prepared)),
         warehouse: Some(folder_url(&places.warehouse)?),
-        locations: Some(Arc::new(DataLocations::new(&locations).map_err(unusable)?)),
+        locations: Some(Arc::new(locations)),
         ..own
     })
+}
+
+/// The URL of the catalog's folder, or `glue`.
+///
+/// # Errors
+/// [`Failure::Usage`] for a place that is none.
+pub(crate) fn catalog_url(places: &Places) -> Result<String, Failure> {
+    match places.catalog.as_str() {
+        "glue" => Ok("glue".to_string()),
+        folder => folder_url(folder),
+    }
 }
 
 /// URLs of the places whose tables a person at this machine may define: the current folder, those of named tables, and `--allow`.

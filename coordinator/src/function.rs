@@ -4,7 +4,7 @@ use crate::http::{Principal, router};
 use crate::lambda::{LambdaClient, LambdaInvoker, Target};
 use crate::query::Coordinator;
 use crate::record::parse_query_id;
-use crate::service::{Background, Invocation, Service, ServiceConfig};
+use crate::service::{Background, Invocation, Service, ServiceConfig, own_locations};
 use crate::workspace::{CatalogSource, Workspace};
 use crate::{STACK_BYTES, trace_parent};
 use async_trait::async_trait;
@@ -174,6 +174,10 @@ fn function_settings(variable: Variable<'_>) -> Result<Settings> {
         settings.worker_partitions = vcpus(worker_mb).max(2);
         settings.cancel_poll_ms = CANCEL_POLL_MS;
     }
+    let places: Vec<String> = settings.data_locations.iter().flatten().chain(&settings.write_locations).cloned().collect();
+    let (state, catalog) = (required(variable, "OWLET_STATE_URL")?, variable("OWLET_CATALOG"));
+    let own = own_locations(&state, settings.exchange_url.as_deref(), catalog.as_deref(), &places);
+    settings.denied_locations.extend(own);
     settings.validate()?;
     Ok(settings)
 }
@@ -192,7 +196,7 @@ fn worker_invoker(variable: Variable<'_>, settings: &Settings, client: &Arc<Lamb
 fn workspace(variable: Variable<'_>, settings: &Settings, storage: &Storage) -> Result<Workspace> {
     let catalog = variable("OWLET_CATALOG").map(|location| CatalogSource::at(&location, storage)).transpose()?;
     let places = settings.data_locations.iter().flatten().chain(&settings.write_locations);
-    let locations = DataLocations::new(&places.cloned().collect::<Vec<_>>())?;
+    let locations = DataLocations::new(&places.cloned().collect::<Vec<_>>())?.without(&settings.denied_locations)?;
     let warehouse = variable("OWLET_WAREHOUSE");
     Ok(Workspace { catalog, warehouse, locations: Some(Arc::new(locations)), ..Workspace::of(tables(variable)?) })
 }

@@ -45,7 +45,7 @@ pub use progress::{Progress, StageProgress};
 pub use query::{Coordinator, QueryRun};
 pub use receipt::{AttemptReceipt, Receipt, StageReceipt};
 pub use rows::Rows;
-pub use service::{Background, Invocation, QueryRequest, RequestLimits, Service, ServiceConfig};
+pub use service::{Background, Invocation, QueryRequest, RequestLimits, Service, ServiceConfig, own_locations};
 pub use trace::trace_parent;
 pub use workspace::{CatalogSource, Workspace};
 pub use write::{RecoveredWrites, WriteOutcome, WrittenFile};

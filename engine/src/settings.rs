@@ -59,6 +59,8 @@ pub struct Settings {
     pub data_locations: Option<Vec<String>>,
     /// URL prefixes that SQL may write to: none unless given.
     pub write_locations: Vec<String>,
+    /// URL prefixes within both that SQL may neither read nor write: what a server keeps of its callers.
+    pub denied_locations: Vec<String>,
     /// A query that would scan, or has scanned, more bytes of table data fails; no limit when absent.
     pub max_scan_bytes: Option<u64>,
     /// A query whose price so far passes this fails, in 10⁻⁹ dollars; no limit when absent.
@@ -114,6 +116,7 @@ impl Default for Settings {
             exchange_url: None,
             data_locations: None,
             write_locations: Vec::new(),
+            denied_locations: Vec::new(),
             max_scan_bytes: None,
             max_cost_nano_usd: None,
             cancel_poll_ms: 0,

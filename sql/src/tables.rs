@@ -13,7 +13,7 @@ use engine::{Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore};
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Footers or heads of files that are read at once to learn a schema.
@@ -33,18 +33,21 @@ impl Tables {
         self.locations.insert(name.to_lowercase(), location.to_string());
     }
 
-    /// Makes each `folder/name.parquet` file (or another known format) and each `folder/name/` folder known as `name`.
+    /// Makes each `folder/name.parquet` file (or another known format) and each `folder/name/` folder known as `name`, those at
+    /// `without` left out.
     ///
     /// # Errors
     /// When the folder cannot be read, or holds no table.
-    pub fn add_folder(&mut self, folder: &Path) -> Result<()> {
+    pub fn add_folder(&mut self, folder: &Path, without: &[PathBuf]) -> Result<()> {
         let place = || format!("reading the data folder '{}'", folder.display());
         let before = self.locations.len();
+        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let without: Vec<_> = without.iter().map(|path| real(path)).collect();
         for entry in std::fs::read_dir(folder).map_err(|e| Error::from(e).context(place()))? {
             let entry = entry.map_err(|e| Error::from(e).context(place()))?;
             let path = entry.path();
             let Some(name) = entry.file_name().to_str().map(str::to_string) else { continue };
-            if name.starts_with(['_', '.']) {
+            if name.starts_with(['_', '.']) || without.contains(&real(&path)) {
                 continue;
             }
             if path.is_dir() {

@@ -48,6 +48,7 @@ fn requests_that_are_wrong_say_how() {
         let large = sql(&format!("select '{}'", "x".repeat(1 << 20)));
         let text = [("content-type", "text/plain")];
         let latin = [("content-type", "text/plain; charset=latin1")];
+        let gzip = [JSON, ("content-encoding", "gzip")];
         let html = [JSON, ("accept", "text/html")];
         type Row<'a> = (Method, String, &'a [(&'static str, &'a str)], String, u16, &'a str);
         let post = |body: String, status, code| (Method::POST, "/v1/query".to_string(), &[JSON][..], body, status, code);
@@ -55,6 +56,9 @@ fn requests_that_are_wrong_say_how() {
         let table: Vec<Row<'_>> = vec![
             post("{\"sql\": ".into(), 400, "BAD_REQUEST"),
             post("[]".into(), 400, "BAD_REQUEST"),
+            post(r#"["select 1"]"#.into(), 400, "BAD_REQUEST"),
+            post(r#"{"sql": "select 1", "limits": [1000, 5, 1]}"#.into(), 400, "BAD_REQUEST"),
+            post(r#"{"sql": "select ?", "parameters": [9223372036854775808]}"#.into(), 400, "BAD_REQUEST"),
             post("{}".into(), 400, "BAD_REQUEST"),
             post(r#"{"sql": "select 1", "sqll": 1}"#.into(), 400, "BAD_REQUEST"),
             post(r#"{"sql": "select 1", "limits": {"rows": 1}}"#.into(), 400, "BAD_REQUEST"),
@@ -78,6 +82,8 @@ fn requests_that_are_wrong_say_how() {
             post(sql("select * from '/etc/passwd'"), 403, "ACCESS_DENIED"),
             get(&format!("/v1/queries/{NO_ID}"), 404, "NO_SUCH_QUERY"),
             get("/v1/queries/..%2f..%2fetc", 404, "NO_SUCH_QUERY"),
+            get("/v1/queries/%ff", 404, "NO_SUCH_QUERY"),
+            (Method::DELETE, "/v1/queries/%ff".into(), &[], String::new(), 404, "NO_SUCH_QUERY"),
             get(&format!("/v1/queries/{NO_ID}/result"), 404, "NO_SUCH_QUERY"),
             (Method::DELETE, format!("/v1/queries/{NO_ID}"), &[], String::new(), 404, "NO_SUCH_QUERY"),
             get("/v2/query", 404, "NO_SUCH_ROUTE"),
@@ -90,6 +96,7 @@ fn requests_that_are_wrong_say_how() {
             post(large.clone(), 413, "BODY_TOO_LARGE"),
             (Method::POST, "/v1/query".into(), &text, large, 413, "BODY_TOO_LARGE"),
             (Method::POST, "/v1/query".into(), &[("content-type", "text/xml")], "<a/>".into(), 415, "UNSUPPORTED_MEDIA_TYPE"),
+            (Method::POST, "/v1/query".into(), &gzip, "\u{1f}".into(), 415, "UNSUPPORTED_MEDIA_TYPE"),
             (Method::POST, "/v1/query".into(), &latin, "select 1".into(), 415, "UNSUPPORTED_MEDIA_TYPE"),
         ];
         for (method, path, headers, body, status, code) in table {
@@ -177,6 +184,8 @@ fn each_format_says_the_same_by_header_and_by_field() {
         let body = r#"{"sql": "select 1 as x", "format": "ndjson"}"#;
         let both = functions.send(Method::POST, "/v1/query", &[JSON, ("accept", "text/csv")], body).await;
         assert_eq!(both.body, "{\"x\":1}\n");
+        let both = functions.send(Method::POST, "/v1/query", &[JSON, ("accept", "text/html")], body).await;
+        assert_eq!((both.status, both.body.as_ref()), (200, b"{\"x\":1}\n".as_ref()), "{:?}", both.body);
     });
 }
 
@@ -196,6 +205,7 @@ fn parameters_are_values_and_never_sql() {
             assert_eq!(rows("select count(*) from t1 where g = ?", json!([text])).await, json!([[0]]), "{text:?}");
             assert_eq!(rows("select ? as x", json!([text])).await, json!([[text]]), "{text:?}");
         }
+        assert_eq!(rows("select ?", json!([117.91870367106105])).await, json!([[117.91870367106105]]));
         let values = json!([null, true, -1.5, 9_007_199_254_740_993_i64, "t"]);
         assert_eq!(
             rows("select ? is null, ? and true, ? + 1, ?, ?", values).await,
@@ -269,6 +279,11 @@ fn a_large_result_is_read_by_page_and_by_url() {
         assert_eq!(reqwest::get(unsigned).await.expect("an answer").status(), 403, "without its signature");
         let other = format!("/v1/queries/{}/result?page=0", id_of(&answer));
         assert_eq!(functions.send(Method::GET, &other, &[("accept", "application/json")], "").await.status, 406);
+        for accept in ["text/csv, application/json", "text/html, */*;q=0.8", "*/*;q=0.5"] {
+            let page = functions.send(Method::GET, &other, &[("accept", accept)], "").await;
+            assert_eq!(page.status, 200, "{accept}: {:?}", page.body);
+            assert_eq!(page.headers["x-owlet-next-page"], "1", "{accept}");
+        }
 
         for (format, accept) in [("csv", "*/*"), ("arrow", "*/*"), ("arrow", "text/csv"), ("json", "*/*")] {
             let accepted = post(&functions, json!({ "sql": LARGE, "format": format, "async": true })).await;

@@ -217,6 +217,34 @@ fn with_tokens_each_caller_has_queries_of_its_own() {
 }
 
 #[test]
+fn what_a_server_keeps_of_its_callers_is_not_read_by_sql() {
+    block_on(async {
+        let serve = Serve::start(&["--auth", "tokens", "--allow", ".", "--allow-write", "."]).await;
+        let bearer = |token: &str| format!("Bearer {token}");
+        let (ann, bob) = (bearer(TOKENS[0]), bearer(TOKENS[1]));
+        let asked = reqwest::Client::new().post(format!("{}/v1/query", serve.url)).header("authorization", &ann);
+        let body =
+            json!({ "sql": "select 'secret' as word", "format": "csv", "async": true, "wait_ms": 20_000, "client_token": "t" });
+        let asked = asked.header("content-type", "application/json").body(body.to_string());
+        assert_eq!(asked.send().await.expect("an answer").status(), 200);
+        assert!(std::fs::read_dir(serve.home.path().join("state/results")).is_ok_and(|files| files.count() > 0));
+        for place in ["state/results/*.csv", "state/results/", "state/queries/*/*.json", "state/tokens/*/*", "./tokens"] {
+            let (status, body) = serve.ask(&format!("select * from '{place}'"), &[("authorization", &bob)]).await;
+            assert_eq!((status, &body["error"]["code"]), (403, &json!("ACCESS_DENIED")), "{place}: {body}");
+        }
+        let write = "unload (select 1 as x) to 'state/results/mine/' with (format = 'parquet')";
+        let place = format!("file://{}/state/results/mine/", serve.home.path().display());
+        let (status, body) = serve.ask(&write.replace("state/results/mine/", &place), &[("authorization", &bob)]).await;
+        assert_eq!((status, &body["error"]["code"]), (403, &json!("ACCESS_DENIED")), "{body}");
+        // A folder above shows everything else.
+        std::fs::write(serve.home.path().join("state/own.csv"), "a\n1\n").expect("a file");
+        let (status, body) = serve.ask("select * from 'state/*.csv'", &[("authorization", &bob)]).await;
+        assert_eq!((status, &body["rows"]), (200, &json!([[1]])), "{body}");
+        assert!(serve.interrupt().await < STOP_TIME);
+    });
+}
+
+#[test]
 fn a_body_that_does_not_come_is_given_up() {
     block_on(async {
         let serve = Serve::start(&[]).await;

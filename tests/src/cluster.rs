@@ -88,7 +88,7 @@ impl Cluster {
         let coordinator = Coordinator::new(settings, storage, shared, Some(wrap(invoker))).expect("a coordinator");
         let mut tables = Tables::default();
         if data.is_dir() {
-            tables.add_folder(data).expect("tables");
+            tables.add_folder(data, &[]).expect("tables");
         }
         Self { coordinator, workspace: Workspace::of(tables), exchange }
     }
@@ -194,7 +194,7 @@ pub async fn oracle(data: &Path, options: &[(&str, &str)], sql: &str) -> Result<
     state.mark_start_execution();
     let context = SessionContext::new_with_state(state);
     let mut tables = Tables::default();
-    tables.add_folder(data)?;
+    tables.add_folder(data, &[])?;
     let limits = Limits::from(&Settings::default());
     let statement = sql::parse(sql, limits)?.pop().ok_or_else(|| Error::invalid("no statement"))?;
     let bound = sql::bind(&context, &Scope::of(&tables, limits), &statement).await?;

@@ -10,6 +10,7 @@ use coordinator::http::Principal;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -88,7 +89,9 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 fn is_local(headers: &HeaderMap, uri: &Uri) -> bool {
     let host = headers.get("host").and_then(|host| host.to_str().ok()).or(uri.host()).unwrap_or("");
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
-    !headers.contains_key("origin") && ["localhost", "127.0.0.1", "[::1]"].contains(&name)
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let is_loopback = name.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    !headers.contains_key("origin") && is_loopback
 }
 
 #[cfg(test)]
@@ -107,6 +110,10 @@ mod tests {
             (vec![("host", "127.0.0.1:8080")], true),
             (vec![("host", "localhost")], true),
             (vec![("host", "[::1]:80")], true),
+            (vec![("host", "127.0.0.2:8080")], true),
+            (vec![("host", "LOCALHOST:8080")], true),
+            (vec![("host", "10.0.0.1")], false),
+            (vec![("host", "127.1:80")], false),
             (vec![("host", "rebind.example.com:8080")], false),
             (vec![("host", "127.0.0.1.example.com")], false),
             (vec![("host", "localhost:8080"), ("origin", "http://evil.example")], false),

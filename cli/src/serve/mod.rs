@@ -115,7 +115,16 @@ fn serve_settings(
     // What SQL has written it may read.
     locations.extend(settings.write_locations.iter().cloned());
     let state_url = state_url(&plan.state)?;
+    let catalog = workspace::catalog_url(places)?;
+    let mut denied_locations =
+        coordinator::own_locations(&state_url, settings.exchange_url.as_deref(), Some(&catalog), &locations);
+    denied_locations.push(workspace::folder_url(workspace::PREPARED_FOLDER)?);
+    if let Some(tokens) = &plan.auth {
+        denied_locations.push(location_url(&tokens.display().to_string())?);
+    }
+    denied_locations.extend(settings.denied_locations.iter().cloned());
     let mut settings = Settings {
+        denied_locations,
         data_locations: Some(locations),
         temp_dir: Some(settings.temp_dir.clone().unwrap_or_else(|| scratch.path().to_owned())),
         memory_bytes: settings.memory_bytes / plan.max_running.max(1),

@@ -36,7 +36,7 @@ pub(crate) fn run(settings: Settings, reports: Reports, args: &TpchArgs) -> Resu
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(format!("./.owlet/tpch/sf{}", args.scale)));
     make_tables(&folder, args.scale, reports)?;
     let mut tables = Tables::default();
-    tables.add_folder(&folder)?;
+    tables.add_folder(&folder, &[])?;
     let session = Session::new(settings, tables, &Places::default(), reports)?;
 
     say(&headline(&session, args))?;

@@ -1,13 +1,13 @@
 //! `GET` and `DELETE` below `/v1/queries`.
 
 use super::error::ApiError;
-use super::query::accepted;
 use super::{Caller, header};
 use crate::record::{ListRequest, QueryRecord, QueryState, parse_query_id};
 use crate::result::{PAGE_BYTES, ResultFormat, ResultReader};
 use crate::service::Service;
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +19,8 @@ use std::sync::Arc;
 const DEFAULT_LIST_LIMIT: usize = 50;
 
 type Options = Query<BTreeMap<String, String>>;
+/// The id in the path; one that is no text is no query's.
+type Id = Result<Path<String>, PathRejection>;
 
 /// The caller's queries, newest first.
 pub(super) async fn list(
@@ -52,34 +54,27 @@ fn list_request(options: &BTreeMap<String, String>) -> Result<ListRequest, ApiEr
     Ok(request)
 }
 
-async fn find(service: &Service, caller: &Caller, id: &str) -> Result<QueryRecord, ApiError> {
-    let missing = || ApiError::no_such_query(id);
-    let query = parse_query_id(id).ok_or_else(missing)?;
+async fn find(service: &Service, caller: &Caller, id: Id) -> Result<QueryRecord, ApiError> {
+    let id = id.map_or_else(|_| String::new(), |Path(id)| id);
+    let missing = || ApiError::no_such_query(&id);
+    let query = parse_query_id(&id).ok_or_else(missing)?;
     service.read(query, &caller.principal).await?.ok_or_else(missing)
 }
 
 /// One query.
-pub(super) async fn read(
-    State(service): State<Arc<Service>>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    Ok(Json(find(&service, &caller, &id).await?.view()?))
+pub(super) async fn read(State(service): State<Arc<Service>>, caller: Caller, id: Id) -> Result<Json<Value>, ApiError> {
+    Ok(Json(find(&service, &caller, id).await?.view()?))
 }
 
 /// Cancels a query.
-pub(super) async fn cancel(
-    State(service): State<Arc<Service>>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> Result<Response, ApiError> {
-    let record = find(&service, &caller, &id).await?;
+pub(super) async fn cancel(State(service): State<Arc<Service>>, caller: Caller, id: Id) -> Result<Response, ApiError> {
+    let record = find(&service, &caller, id).await?;
     if record.state.is_final() {
         return Ok((StatusCode::OK, Json(json!({ "query": record.view()? }))).into_response());
     }
     match service.cancel(record.query_id, &caller.principal).await? {
         Some(record) => Ok((StatusCode::ACCEPTED, Json(json!({ "query": record.view()? }))).into_response()),
-        None => Err(ApiError::no_such_query(&id)),
+        None => Err(ApiError::no_such_query(&record.query_id.to_string())),
     }
 }
 
@@ -87,21 +82,18 @@ pub(super) async fn cancel(
 pub(super) async fn result(
     State(service): State<Arc<Service>>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: Id,
     Query(options): Options,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let page = page_number(&options)?;
-    let record = find(&service, &caller, &id).await?;
+    let record = find(&service, &caller, id).await?;
     let reader = stored(&service, &record)?;
-    let format = match header(&headers, "accept") {
-        None | Some("" | "*/*") => reader.stored().format,
-        Some(_) => accepted(&headers)?,
-    };
-    if !reader.serves(format) {
+    let accept = header(&headers, "accept").unwrap_or("");
+    let format = ResultFormat::best_for(accept, reader.formats()).ok_or_else(|| {
         let message = format!("the result is stored as {}; ask for that", reader.stored().format.name());
-        return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message));
-    }
+        ApiError::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message)
+    })?;
     match page {
         Some(page) => page_answer(&reader, format, page).await,
         None => whole_answer(&service, &record, &reader, format).await,

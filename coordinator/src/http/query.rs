@@ -32,9 +32,14 @@ pub(super) async fn submit(
     if let Some(name) = options.keys().next() {
         return Err(ApiError::bad_request(format!("'{name}': options go into the JSON body, not into the URL")));
     }
-    let accepted = accepted(&headers)?;
     let body = whole(body).await?;
-    let request = parse(&headers, &body)?.check(accepted)?;
+    let request = parse(&headers, &body)?;
+    let accepted = match request.format {
+        // It wins over what Accept says, also over nothing of ours.
+        Some(_) => ResultFormat::Json,
+        None => accepted(&headers)?,
+    };
+    let request = request.check(accepted)?;
     let format = request.format;
     match service.submit(&caller.principal, request, caller.invocation).await? {
         Submitted::Rows { record, body, rows } => Ok(rows_answer(&record, format, body, rows)),
@@ -48,7 +53,7 @@ pub(super) async fn submit(
 }
 
 /// The format that `Accept` asks for; JSON when it does not say.
-pub(super) fn accepted(headers: &HeaderMap) -> Result<ResultFormat, ApiError> {
+fn accepted(headers: &HeaderMap) -> Result<ResultFormat, ApiError> {
     let accept = header(headers, "accept").unwrap_or("");
     ResultFormat::from_accept(accept).ok_or_else(|| {
         ApiError::new(
@@ -86,7 +91,15 @@ fn parse(headers: &HeaderMap, body: &[u8]) -> Result<QueryRequest, ApiError> {
     if charset.to_ascii_lowercase().contains("charset=") && !charset.to_ascii_lowercase().contains("utf-8") {
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "send UTF-8"));
     }
+    if header(headers, "content-encoding").is_some_and(|coding| !coding.trim().eq_ignore_ascii_case("identity")) {
+        let message = "a body is taken as it is: send it without Content-Encoding";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message));
+    }
     match media.trim().to_ascii_lowercase().as_str() {
+        // A list of the fields' values would do for a structure, but not for a reader.
+        "application/json" if body.trim_ascii_start().first() == Some(&b'[') => {
+            Err(ApiError::bad_request("the body is not a query request: send an object, as {\"sql\": \"SELECT 1\"}"))
+        }
         "application/json" => {
             serde_json::from_slice(body).map_err(|e| ApiError::bad_request(format!("the body is not a query request: {e}")))
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) const TOKEN_VALID_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Folder of the tokens.
-const TOKENS: &str = "tokens";
+pub(crate) const TOKENS: &str = "tokens";
 
 /// How often one claim looks again after another writer was faster.
 const MAX_CLAIM_ATTEMPTS: u32 = 8;

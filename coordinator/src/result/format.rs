@@ -61,11 +61,17 @@ impl ResultFormat {
     ///
     /// The greatest `q` wins, then the more precise range, then the order of [`ResultFormat::ALL`].
     pub(crate) fn from_accept(accept: &str) -> Option<Self> {
+        Self::best_for(accept, Self::ALL)
+    }
+
+    /// The same among `offered`, in its order; the first one for an empty header.
+    pub(crate) fn best_for(accept: &str, offered: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut offered = offered.into_iter();
         if accept.trim().is_empty() {
-            return Some(Self::Json);
+            return offered.next();
         }
         let mut best: Option<(Fit, Self)> = None;
-        for format in Self::ALL {
+        for format in offered {
             let Some(fit) = format.fit(accept) else { continue };
             if fit.quality > 0.0 && best.is_none_or(|(found, _)| fit > found) {
                 best = Some((fit, format));
@@ -171,5 +177,10 @@ mod tests {
         for (accept, expected) in cases {
             assert_eq!(ResultFormat::from_accept(accept), expected, "{accept}");
         }
+        for accept in ["text/csv, application/json", "text/html, */*;q=0.8", "*/*;q=0.5", "", "text/*"] {
+            assert_eq!(ResultFormat::best_for(accept, [Csv]), Some(Csv), "{accept}");
+        }
+        assert_eq!(ResultFormat::best_for("application/json, */*;q=0", [Csv]), None);
+        assert_eq!(ResultFormat::best_for("*/*;q=0.5", [Arrow, Json]), Some(Arrow));
     }
 }

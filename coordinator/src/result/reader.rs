@@ -39,9 +39,11 @@ impl ResultReader {
         &self.stored
     }
 
-    /// Whether the result can be given as `format`: its own, and any when it is stored as Arrow.
-    pub(crate) fn serves(&self, format: ResultFormat) -> bool {
-        self.stored.format == format || self.stored.format == ResultFormat::Arrow
+    /// Formats that the result can be given in, its own first: all of them when it is stored as Arrow.
+    pub(crate) fn formats(&self) -> Vec<ResultFormat> {
+        let own = self.stored.format;
+        let others = ResultFormat::ALL.into_iter().filter(|other| own == ResultFormat::Arrow && *other != own);
+        std::iter::once(own).chain(others).collect()
     }
 
     /// Number of the page after `page`; None on the last.
@@ -167,7 +169,7 @@ impl ResultReader {
     }
 
     fn check_format(&self, format: ResultFormat) -> Result<()> {
-        if self.serves(format) {
+        if self.formats().contains(&format) {
             return Ok(());
         }
         let own = self.stored.format;

@@ -114,7 +114,7 @@ async fn arrow_pages_are_given_in_every_format() -> Test {
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let reader = store(Encoder::with_page_bytes(ResultFormat::Arrow, &schema, "q", page_bytes)?, &memory, &batches).await?;
         for format in ResultFormat::ALL {
-            assert!(reader.serves(format));
+            assert!(reader.formats().contains(&format));
             let mut found = parse::Rows::default();
             for number in 0..reader.stored().pages.len() {
                 let page = reader.page_as(number, format).await?;
@@ -149,7 +149,7 @@ async fn only_arrow_is_converted() -> Test {
     let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let rows = words(&["a"]);
     let reader = store(Encoder::new(ResultFormat::Csv, &rows.schema(), "q")?, &memory, &[rows]).await?;
-    assert!(reader.serves(ResultFormat::Csv) && !reader.serves(ResultFormat::Json));
+    assert_eq!(reader.formats(), [ResultFormat::Csv]);
     assert_eq!(reader.page_as(0, ResultFormat::Csv).await?, "w\na\n");
     assert!(reader.page_as(0, ResultFormat::Json).await.is_err_and(|error| error.kind == ErrorKind::InvalidQuery));
     assert!(reader.whole_as(ResultFormat::Json).await.is_err_and(|error| error.kind == ErrorKind::InvalidQuery));

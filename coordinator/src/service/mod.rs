@@ -6,10 +6,12 @@
 //! ```
 //! **Invariant:** a query that was answered for has a record, and whoever ends it makes the record final.
 
+mod own;
 mod request;
 mod run;
 mod stored;
 
+pub use own::own_locations;
 pub use request::{QueryRequest, RequestLimits};
 
 use crate::query::Coordinator;

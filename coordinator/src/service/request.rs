@@ -3,8 +3,9 @@
 use crate::record::QueryLimits;
 use crate::result::ResultFormat;
 use engine::{Error, Result};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 use sql::Parameter;
 
 /// Longest client token and work group, in characters.
@@ -24,7 +25,7 @@ pub struct QueryRequest {
     #[serde(default)]
     pub database: Option<String>,
     /// Values for its `?`: strings, numbers, booleans, null.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "parameters")]
     pub parameters: Vec<Value>,
     /// Format of the rows; wins over `Accept`.
     #[serde(default)]
@@ -42,7 +43,7 @@ pub struct QueryRequest {
     #[serde(default)]
     pub work_group: Option<String>,
     /// What the query may use.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "limits")]
     pub limits: RequestLimits,
 }
 
@@ -56,6 +57,29 @@ pub struct RequestLimits {
     pub max_scan_bytes: Option<u64>,
     /// Highest price, in dollars.
     pub max_cost_usd: Option<f64>,
+}
+
+/// The values as they are written: a whole number beyond bigint would come as the double next to it.
+fn parameters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Value>, D::Error> {
+    let values = Vec::<Box<RawValue>>::deserialize(deserializer)?;
+    let value = |(index, value): (usize, &Box<RawValue>)| {
+        let text = value.get();
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if digits.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<i64>().is_err() {
+            let place = index + 1;
+            return Err(de::Error::custom(format_args!(
+                "parameters: number {place} is beyond bigint; give it as a string, and CAST(? AS decimal(38,0)) in the SQL"
+            )));
+        }
+        serde_json::from_str(text).map_err(de::Error::custom)
+    };
+    values.iter().enumerate().map(value).collect()
+}
+
+/// Limits by name only: a list of them would do for a structure.
+fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RequestLimits, D::Error> {
+    let fields = Map::<String, Value>::deserialize(deserializer)?;
+    serde_json::from_value(Value::Object(fields)).map_err(|e| de::Error::custom(format_args!("limits: {e}")))
 }
 
 /// A request whose fields make sense.
@@ -189,10 +213,22 @@ mod tests {
             (r#"{"sql": "x", "limits": {"max_cost_usd": -1}}"#, "max_cost_usd"),
             (r#"{"sql": "x", "limits": {"timeout_ms": 0}}"#, "timeout_ms"),
             (r#"{"sql": "x", "limits": {"timeout": 1}}"#, "timeout"),
+            (r#"{"sql": "x", "limits": [1, 2, 3]}"#, "expected a map"),
+            (r#"{"sql": "x", "parameters": [1, 9223372036854775808]}"#, "number 2 is beyond bigint"),
+            (r#"{"sql": "x", "parameters": [-100000000000000000000]}"#, "decimal"),
             (r#"{"sql": "x", "work_group": "a\nb"}"#, "work_group"),
         ] {
             assert!(check(body).is_err_and(|e| e.contains(part)), "{body}");
         }
+    }
+
+    #[test]
+    fn numbers_come_as_they_are_written() -> Result<(), String> {
+        let checked =
+            check(r#"{"sql": "x", "parameters": [117.91870367106105, 1e20, -9223372036854775808, "9223372036854775808"]}"#)?;
+        let texts: Vec<_> = checked.values.iter().map(Value::to_string).collect();
+        assert_eq!(texts, ["117.91870367106105", "1e+20", "-9223372036854775808", "\"9223372036854775808\""]);
+        Ok(())
     }
 
     #[test]

@@ -12,6 +12,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::time::Duration;
 
+/// Folder of results below the state.
+pub(super) const RESULTS: &str = "results";
 /// How long a presigned URL of a result is valid.
 const URL_VALID: Duration = Duration::from_secs(3_600);
 /// Longest time that a read of a result is tried again.
@@ -20,7 +22,7 @@ const RETRY_TIME: Duration = Duration::from_secs(30);
 impl Service {
     /// Path and URL of the result of a query.
     pub(super) fn result_place(&self, id: QueryId, format: ResultFormat) -> (Path, String) {
-        let path = self.base.clone().join("results").join(format!("{id}.{}", format.extension()));
+        let path = self.base.clone().join(RESULTS).join(format!("{id}.{}", format.extension()));
         let mut url = self.state_url.clone();
         url.set_path(path.as_ref());
         (path, url.to_string())
@@ -31,7 +33,7 @@ impl Service {
         if manifest.is_empty() {
             return Ok(None);
         }
-        let path = self.base.clone().join("results").join(format!("{id}-manifest.csv"));
+        let path = self.base.clone().join(RESULTS).join(format!("{id}-manifest.csv"));
         // Run again, it would write its rows again: this is no fault that calls for it.
         let failed = |error: object_store::Error| {
             Error::internal(format!("the rows are written, but not the list of their files: {error}"))

@@ -28,6 +28,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use url::Url;
 
+/// Folder of all queries' exchanges below the exchange's URL.
+pub const EXCHANGE_FOLDER: &str = "exchange";
 /// The empty object that tells attempts to stop.
 const CANCEL_KEY: &str = "cancel";
 
@@ -51,8 +53,8 @@ impl Exchange {
         let on_disk = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten();
         Ok(Self {
             store: registry.counted_store(&url)?,
-            folder: base.join("exchange").join(query.to_string()),
-            on_disk: on_disk.map(|folder| folder.join("exchange").join(query.to_string())),
+            folder: base.join(EXCHANGE_FOLDER).join(query.to_string()),
+            on_disk: on_disk.map(|folder| folder.join(EXCHANGE_FOLDER).join(query.to_string())),
         })
     }
 

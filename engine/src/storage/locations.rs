@@ -16,6 +16,8 @@ enum Access {
 #[derive(Clone, Debug)]
 pub struct DataLocations {
     allowed: Vec<(String, Path)>,
+    /// What no prefix above makes readable or writable: the server's own records, results, tokens.
+    denied: Vec<(String, Path)>,
     access: Access,
 }
 
@@ -38,7 +40,21 @@ impl DataLocations {
 
     fn of(prefixes: &[String], access: Access) -> Result<Self> {
         let allowed = prefixes.iter().map(|prefix| parse(prefix)).collect::<Result<_>>()?;
-        Ok(Self { allowed, access })
+        Ok(Self { allowed, denied: Vec::new(), access })
+    }
+
+    /// The same without `prefixes`, wherever they lie.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn without(self, prefixes: &[String]) -> Result<Self> {
+        let denied = prefixes.iter().map(|prefix| parse(prefix)).collect::<Result<_>>()?;
+        Ok(Self { denied, ..self })
+    }
+
+    /// Whether `path` in `store` is denied by its name; a link that leads there is found by [`Self::check`].
+    pub(super) fn is_denied(&self, store: &str, path: &Path) -> bool {
+        self.denied.iter().any(|denied| covers(denied, store, path))
     }
 
     /// The folders, as `s3://bucket/folder/` with characters that stand for themselves.
@@ -66,19 +82,26 @@ impl DataLocations {
             _ => None,
         };
         let path = real.as_ref().unwrap_or(path);
-        let within = |(root, prefix): &(String, Path)| root == store && path.prefix_matches(prefix);
-        if let Some((_, root)) = self.allowed.iter().find(|allowed| within(allowed)) {
-            return Ok(root);
-        }
         let (verb, setting) = match self.access {
             Access::Read => ("read", "data_locations"),
             Access::Write => ("write", "write_locations"),
         };
+        if self.is_denied(store, path) {
+            let message = format!("{store}/{path} belongs to this server itself: SQL may not {verb} it");
+            return Err(Error::new(ErrorKind::AccessDenied, message));
+        }
+        if let Some((_, root)) = self.allowed.iter().find(|allowed| covers(allowed, store, path)) {
+            return Ok(root);
+        }
         Err(Error::new(
             ErrorKind::AccessDenied,
             format!("{store}/{path} is outside the locations that SQL may {verb} here (setting {setting})"),
         ))
     }
+}
+
+fn covers((root, prefix): &(String, Path), store: &str, path: &Path) -> bool {
+    root == store && path.prefix_matches(prefix)
 }
 
 /// `path` with every link resolved, also where its last folders do not exist yet.
@@ -143,6 +166,28 @@ mod tests {
         assert!(writable.check("file://", &path("new/folder")?).is_ok());
         let denied = writable.check("file://", &path("up/new/folder")?);
         assert!(denied.is_err_and(|error| error.message.contains("write_locations")));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_denied_stays_so_within_what_is_allowed() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let locations = DataLocations::new(&["s3://b/".into()])?.without(&["s3://b/state/results/".into()])?;
+        for (path, allowed) in
+            [("state/results/1.csv", false), ("state/results", false), ("state/results2/a", true), ("state", true)]
+        {
+            assert_eq!(locations.check("s3://b", &Path::from(path)).is_ok(), allowed, "{path}");
+        }
+        let folder = tempfile::tempdir()?;
+        let own = folder.path().join("own");
+        std::fs::create_dir(&own)?;
+        std::fs::write(own.join("a.csv"), "x")?;
+        std::os::unix::fs::symlink(&own, folder.path().join("link"))?;
+        let url = |path: &FilePath| format!("file://{}/", path.display());
+        let writable = DataLocations::writable(&[url(folder.path())])?.without(&[url(&own)])?;
+        for (name, allowed) in [("own/a.csv", false), ("own/new/b", false), ("link/a.csv", false), ("other", true)] {
+            let path = Path::from_absolute_path(folder.path().join(name))?;
+            assert_eq!(writable.check("file://", &path).is_ok(), allowed, "{name}");
+        }
         Ok(())
     }
 

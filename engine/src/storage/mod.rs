@@ -55,8 +55,10 @@ impl Storage {
     /// # Errors
     /// When the endpoint is not an `http` or `https` URL, or a data location is no URL.
     pub fn new(settings: &Settings) -> Result<Arc<Self>> {
-        let locations = settings.data_locations.as_deref().map(DataLocations::new).transpose()?.map(Arc::new);
-        let writable = DataLocations::writable(&settings.write_locations)?;
+        let denied = &settings.denied_locations;
+        let locations = settings.data_locations.as_deref().map(|allowed| DataLocations::new(allowed)?.without(denied));
+        let locations = locations.transpose()?.map(Arc::new);
+        let writable = DataLocations::writable(&settings.write_locations)?.without(denied)?;
         Ok(Arc::new(Self { s3: s3::S3Access::new(&settings.s3)?, locations, writable }))
     }
 

@@ -181,9 +181,12 @@ impl SourceStore {
         prefix: Option<&Path>,
         listing: BoxStream<'static, Result<ObjectMeta>>,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (prefix, url, pins) = (prefix.cloned(), self.url.clone(), self.pins.clone());
+        let (prefix, url, pins, locations) = (prefix.cloned(), self.url.clone(), self.pins.clone(), self.locations.clone());
         listing
             .try_filter_map(move |meta| {
+                if locations.as_ref().is_some_and(|locations| locations.is_denied(&url, &meta.location)) {
+                    return futures::future::ready(Ok(None));
+                }
                 let is_shown = match is_hidden(&meta.location, prefix.as_ref()) {
                     true => refuse_delta(&url, &meta.location, prefix.as_ref()).map(|()| false),
                     false => Ok(true),
@@ -250,6 +253,10 @@ impl ObjectStore for SourceStore {
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.check_prefix(prefix)?;
         let mut listing = self.inner.list_with_delimiter(prefix).await?;
+        if let Some(locations) = &self.locations {
+            listing.objects.retain(|meta| !locations.is_denied(&self.url, &meta.location));
+            listing.common_prefixes.retain(|folder| !locations.is_denied(&self.url, folder));
+        }
         listing.common_prefixes.iter().try_for_each(|folder| refuse_delta(&self.url, folder, prefix))?;
         listing.objects.retain(|meta| !is_hidden(&meta.location, prefix));
         listing.common_prefixes.retain(|folder| !is_hidden(folder, prefix));
@@ -284,6 +291,24 @@ mod tests {
 
     fn source(inner: &Arc<InMemory>) -> SourceStore {
         SourceStore::new(PlannedReads::new(Arc::clone(inner) as _), "s3://b".into(), Pins::default(), None)
+    }
+
+    #[tokio::test]
+    async fn what_is_denied_is_neither_listed_nor_read() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let inner = Arc::new(InMemory::new());
+        for key in ["t/a.csv", "t/results/b.csv"] {
+            inner.put(&Path::from(key), "x".into()).await?;
+        }
+        let locations = DataLocations::new(&["s3://b/".into()])?.without(&["s3://b/t/results/".into()])?;
+        let reads = PlannedReads::new(Arc::clone(&inner) as _);
+        let store = SourceStore::new(reads, "s3://b".into(), Pins::default(), Some(Arc::new(locations)));
+        let (prefix, own) = (Path::from("t"), Path::from("t/results"));
+        let seen: Vec<_> = store.list(Some(&prefix)).map_ok(|meta| meta.location.to_string()).try_collect().await?;
+        assert_eq!(seen, vec!["t/a.csv"]);
+        assert!(store.list_with_delimiter(Some(&prefix)).await?.common_prefixes.is_empty());
+        assert!(store.list(Some(&own)).try_collect::<Vec<_>>().await.is_err());
+        assert!(store.get(&Path::from("t/results/b.csv")).await.is_err());
+        Ok(())
     }
 
     #[tokio::test]
