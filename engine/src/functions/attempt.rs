@@ -99,7 +99,7 @@ impl ScalarUDFImpl for Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Array, AsArray, Int64Array};
+    use arrow::array::{AsArray, Int64Array};
     use arrow::datatypes::{Field, Int64Type};
     use datafusion::common::config::ConfigOptions;
 
