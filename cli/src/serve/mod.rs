@@ -6,6 +6,7 @@
 //! ```
 
 mod auth;
+mod patience;
 mod server;
 mod workers;
 
