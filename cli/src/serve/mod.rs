@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use worker::{InProcessInvoker, Worker};
@@ -87,11 +88,20 @@ pub(crate) fn run(settings: Settings, tables: Tables, places: &Places, plan: &Se
             (_, false) => (Some(in_process(&settings, &compute)?), None),
         };
         let service = service(settings, tables, &places, &plan, invoker, &compute)?;
-        let router = router(service).layer(from_fn_with_state(auth, auth::identify));
+        let lost = service.end_orphans().await.map_err(Failure::Query)?;
+        if lost > 0 {
+            tell(format_args!("{lost} queries of an earlier server were ended (COORDINATOR_LOST)"));
+        }
+        let router = router(Arc::clone(&service)).layer(from_fn_with_state(auth, auth::identify));
         let listener = server::listen(plan.listen).await?;
         let address = listener.local_addr().map_err(|e| Failure::Query(Error::from(e)))?;
         tell(format_args!("serving http://{address} (state in {}; Ctrl-C ends)", plan.state));
-        server::serve(listener, router, stop).await;
+        let stopping = async {
+            stop.cancelled().await;
+            // What ends later is ended by the next server over this folder.
+            drop(timeout(server::STOP_TIME, service.stop()).await);
+        };
+        tokio::join!(server::serve(listener, router, stop.clone()), stopping);
         if let Some(emulator) = emulator {
             emulator.shutdown().await;
         }
