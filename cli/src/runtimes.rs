@@ -7,9 +7,11 @@ use crate::failure::Failure;
 use crate::progress::ProgressLine;
 use coordinator::{QueryControl, STACK_BYTES};
 use engine::clock::{Stopwatch, sleep};
+use engine::compute::ComputeThreads;
 use engine::{Error, ErrorKind};
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinError;
@@ -31,7 +33,7 @@ pub(crate) struct Runtimes {
     /// Coordinates queries. Only absent while it is dropped.
     queries: Option<Runtime>,
     /// Executes plans. Absent where queries run on a server, and while it is dropped.
-    compute: Option<Runtime>,
+    compute: Option<Arc<ComputeThreads>>,
 }
 
 /// Why a query was told to stop.
@@ -49,7 +51,8 @@ impl Runtimes {
     pub(crate) fn new() -> Result<Self, Failure> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut own = Self::without_compute()?;
-        own.compute = Some(pool(threads, "owlet-compute")?);
+        let compute = ComputeThreads::new(move || builder(threads, "owlet-compute").build()).map_err(|e| no_threads(&e))?;
+        own.compute = Some(compute);
         Ok(own)
     }
 
@@ -77,9 +80,9 @@ impl Runtimes {
     ///
     /// # Errors
     /// Never while this exists.
-    pub(crate) fn compute(&self) -> Result<&Handle, Failure> {
+    pub(crate) fn compute(&self) -> Result<&Arc<ComputeThreads>, Failure> {
         match &self.compute {
-            Some(runtime) => Ok(runtime.handle()),
+            Some(threads) => Ok(threads),
             None => Err(Failure::Query(Error::internal("there are no compute threads"))),
         }
     }
@@ -177,16 +180,23 @@ impl Runtimes {
 impl Drop for Runtimes {
     /// Waits for query threads, but not long: one of them may be what the user gave up on.
     fn drop(&mut self) {
-        for runtime in [self.queries.take(), self.compute.take()].into_iter().flatten() {
+        if let Some(runtime) = self.queries.take() {
             runtime.shutdown_timeout(END_TIME);
+        }
+        if let Some(threads) = self.compute.take() {
+            threads.shut_down(END_TIME);
         }
     }
 }
 
 fn pool(threads: usize, name: &str) -> Result<Runtime, Failure> {
+    builder(threads, name).build().map_err(|e| no_threads(&e))
+}
+
+fn builder(threads: usize, name: &str) -> Builder {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(threads).thread_name(name).thread_stack_size(STACK_BYTES).enable_all();
-    builder.build().map_err(|e| no_threads(&e))
+    builder
 }
 
 fn no_threads(error: &std::io::Error) -> Failure {

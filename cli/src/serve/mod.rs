@@ -20,6 +20,7 @@ use auth::Auth;
 use axum::middleware::from_fn_with_state;
 use coordinator::http::router;
 use coordinator::{Background, Coordinator, Invocation, Service, ServiceConfig};
+use engine::compute::ComputeThreads;
 use engine::ids::QueryId;
 use engine::session::SharedRuntime;
 use engine::settings::Settings;
@@ -74,7 +75,7 @@ pub(crate) fn run(settings: Settings, tables: Tables, places: &Places, plan: &Se
         }
     };
     let runtimes = Runtimes::new()?;
-    let compute = runtimes.compute()?.clone();
+    let compute = Arc::clone(runtimes.compute()?);
     let scratch = tempfile::Builder::new().prefix("owlet-").tempdir().map_err(|e| Failure::Usage(e.to_string()))?;
     let settings = serve_settings(settings, &tables, places, plan, &scratch)?;
     let (plan, places, stop) = (plan.clone(), places.clone(), CancellationToken::new());
@@ -149,10 +150,10 @@ fn serve_settings(
     Ok(settings)
 }
 
-fn in_process(settings: &Settings, compute: &Handle) -> Result<Arc<dyn Invoker>, Failure> {
+fn in_process(settings: &Settings, compute: &Arc<ComputeThreads>) -> Result<Arc<dyn Invoker>, Failure> {
     let unusable = |error: Error| Failure::Usage(error.message);
     let storage = Storage::new(settings).map_err(unusable)?;
-    let shared = SharedRuntime::new(settings).map_err(unusable)?.with_compute(compute.clone());
+    let shared = SharedRuntime::new(settings).map_err(unusable)?.with_threads(Arc::clone(compute));
     Ok(Arc::new(InProcessInvoker::new(Worker::new(settings, storage, shared))))
 }
 
@@ -162,11 +163,11 @@ fn service(
     places: &Places,
     plan: &ServePlan,
     invoker: Option<Arc<dyn Invoker>>,
-    compute: &Handle,
+    compute: &Arc<ComputeThreads>,
 ) -> Result<Arc<Service>, Failure> {
     let unusable = |error: Error| Failure::Usage(error.message);
     let storage = Storage::new(&settings).map_err(unusable)?;
-    let shared = SharedRuntime::new(&settings).map_err(unusable)?.with_compute(compute.clone());
+    let shared = SharedRuntime::new(&settings).map_err(unusable)?.with_threads(Arc::clone(compute));
     let readable = settings.data_locations.clone().unwrap_or_default();
     let workspace = workspace::workspace(tables, places, &settings, &storage, readable)?;
     let coordinator = Coordinator::new(settings, storage, shared, invoker).map_err(unusable)?;
