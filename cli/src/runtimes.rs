@@ -5,12 +5,12 @@
 
 use crate::failure::Failure;
 use crate::progress::ProgressLine;
+use crate::signals::EndSignals;
 use coordinator::{QueryControl, STACK_BYTES};
 use engine::clock::{Stopwatch, sleep};
 use engine::compute::ComputeThreads;
 use engine::{Error, ErrorKind};
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -89,7 +89,7 @@ impl Runtimes {
 
     /// Runs `work` on the query threads and waits for it, with an eye on Ctrl-C, on `limit` and on the progress.
     ///
-    /// Ctrl-C cancels `control` and gives `work` [`STOP_TIME`] to end by itself; a second one leaves at once.
+    /// Ctrl-C, SIGTERM and SIGHUP cancel `control` and gives `work` [`STOP_TIME`] to end by itself; a second one leaves at once.
     /// `work` keeps the limit itself; here it is enforced only if that fails.
     ///
     /// # Errors
@@ -105,24 +105,20 @@ impl Runtimes {
         let progress = control.progress.subscribe();
         let result = self.watcher.block_on(async {
             let watch = Stopwatch::start();
-            let mut interrupt = pin!(tokio::signal::ctrl_c());
+            let mut signals = EndSignals::listen();
             let mut stopping: Option<(Cause, Duration)> = None;
             loop {
                 tokio::select! {
                     biased;
                     joined = &mut task => return ended(joined, stopping.map(|(cause, _)| cause)),
-                    heard = &mut interrupt => {
-                        interrupt.set(tokio::signal::ctrl_c());
-                        // Without a signal handler the system ends the process itself.
-                        if heard.is_ok() {
-                            if stopping.is_some() {
-                                task.abort();
-                                return Err(Failure::Abandoned { exchange: None });
-                            }
-                            control.cancel.cancel();
-                            stopping = Some((Cause::Interrupt, watch.elapsed()));
-                            line.say("cancelling");
+                    () = signals.heard() => {
+                        if stopping.is_some() {
+                            task.abort();
+                            return Err(Failure::Abandoned { exchange: None });
                         }
+                        control.cancel.cancel();
+                        stopping = Some((Cause::Interrupt, watch.elapsed()));
+                        line.say("cancelling");
                     }
                     () = sleep(PULSE) => {}
                 }
@@ -150,7 +146,7 @@ impl Runtimes {
 }
 
 impl Runtimes {
-    /// Runs `work` on the query threads until it ends; Ctrl-C cancels `stop`, a second one leaves at once.
+    /// Runs `work` on the query threads until it ends; Ctrl-C (SIGTERM, SIGHUP) cancels `stop`, a second one leaves at once.
     ///
     /// # Errors
     /// Those of `work`.
@@ -161,11 +157,12 @@ impl Runtimes {
     ) -> Result<(), Failure> {
         let mut task = self.queries()?.spawn(work);
         self.watcher.block_on(async {
+            let mut signals = EndSignals::listen();
             loop {
                 tokio::select! {
                     joined = &mut task => return ended(joined, None),
-                    heard = tokio::signal::ctrl_c() => {
-                        if heard.is_ok() && stop.is_cancelled() {
+                    () = signals.heard() => {
+                        if stop.is_cancelled() {
                             task.abort();
                             return Err(Failure::Interrupted);
                         }

@@ -60,7 +60,7 @@ pub struct ServePlan {
     pub worker_binary: Option<PathBuf>,
 }
 
-/// Serves until Ctrl-C.
+/// Serves until Ctrl-C, SIGTERM or SIGHUP.
 ///
 /// # Errors
 /// [`Failure::Usage`] for settings that cannot be used, [`Failure::Query`] when the port cannot be opened.
