@@ -31,6 +31,13 @@ pub struct Args {
     pub command: Option<CommandArgs>,
 }
 
+impl Args {
+    /// Whether the command serves others, and its log is read by programs.
+    pub fn is_server(&self) -> bool {
+        matches!(self.command, Some(CommandArgs::Serve(_)))
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum CommandArgs {

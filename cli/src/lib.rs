@@ -36,6 +36,7 @@ mod runtimes;
 pub mod serve;
 mod session;
 mod shell;
+mod signals;
 mod size;
 mod split;
 mod tell;

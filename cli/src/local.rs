@@ -5,6 +5,7 @@ use crate::resolve::Places;
 use crate::workspace;
 use coordinator::Coordinator;
 use coordinator::Workspace;
+use engine::compute::ComputeThreads;
 use engine::session::SharedRuntime;
 use engine::settings::Settings;
 use engine::storage::Storage;
@@ -13,7 +14,6 @@ use sql::Tables;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
-use tokio::runtime::Handle;
 use url::Url;
 use worker::{InProcessInvoker, Worker};
 
@@ -34,7 +34,12 @@ impl Local {
     ///
     /// # Errors
     /// [`Failure::Usage`] for settings that cannot be used.
-    pub(crate) fn new(settings: Settings, tables: Tables, places: &Places, compute: &Handle) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        settings: Settings,
+        tables: Tables,
+        places: &Places,
+        compute: &Arc<ComputeThreads>,
+    ) -> Result<Self, Failure> {
         let readable = workspace::own_places(&tables, places)?;
         let writable = workspace::writable(settings.clone(), places)?;
         let storage = Storage::new(&writable).map_err(|error| Failure::Usage(error.message))?;
@@ -47,13 +52,13 @@ impl Local {
         settings: Settings,
         writable: Settings,
         workspace: Workspace,
-        compute: &Handle,
+        compute: &Arc<ComputeThreads>,
     ) -> Result<Self, Failure> {
         let unusable = |error: engine::Error| Failure::Usage(error.message);
         let storage = Storage::new(&writable).map_err(unusable)?;
         let scratch = scratch_folder(settings.temp_dir.as_deref())?;
         let mut own = Settings { temp_dir: Some(scratch.path().to_owned()), ..writable };
-        let shared = SharedRuntime::new(&own).map_err(unusable)?.with_compute(compute.clone());
+        let shared = SharedRuntime::new(&own).map_err(unusable)?.with_threads(Arc::clone(compute));
         let mut invoker: Option<Arc<dyn Invoker>> = None;
         if own.workers > 0 {
             let exchange = own.exchange_url.unwrap_or_else(|| scratch.path().display().to_string());

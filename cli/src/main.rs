@@ -10,8 +10,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    start_logging();
     let args = Args::parse();
+    start_logging(args.is_server());
     let stats = args.shared.stats;
     match resolve(args, Surroundings::detect()).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,

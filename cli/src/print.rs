@@ -1,5 +1,6 @@
 //! Decides how result rows look in each output format; knows nothing of where the rows come from or go to.
 
+mod keys;
 mod text;
 
 use std::error::Error as StdError;
@@ -22,6 +23,8 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
+use keys::with_text_keys;
+pub(crate) use text::one_line;
 use text::{Delimited, Delimiter, Table};
 
 /// Where printed bytes go: standard output, a file or a buffer.
@@ -203,11 +206,11 @@ impl RowPrinter {
             Sink::Table(table) => table.write(batch)?,
             Sink::Delimited(delimited) => delimited.write(batch)?,
             Sink::Json(writer, schema) => {
-                writer.write(&reshape(batch, schema)?)?;
+                writer.write(&with_text_keys(&reshape(batch, schema)?)?)?;
                 writer.get_mut().flush()?;
             }
             Sink::Ndjson(writer, schema) => {
-                writer.write(&reshape(batch, schema)?)?;
+                writer.write(&with_text_keys(&reshape(batch, schema)?)?)?;
                 writer.get_mut().flush()?;
             }
             Sink::Parquet(writer, schema, _) => writer.write(&reshape(batch, schema)?)?,

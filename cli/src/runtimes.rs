@@ -5,11 +5,13 @@
 
 use crate::failure::Failure;
 use crate::progress::ProgressLine;
+use crate::signals::EndSignals;
 use coordinator::{QueryControl, STACK_BYTES};
 use engine::clock::{Stopwatch, sleep};
+use engine::compute::ComputeThreads;
 use engine::{Error, ErrorKind};
 use std::future::Future;
-use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinError;
@@ -31,7 +33,7 @@ pub(crate) struct Runtimes {
     /// Coordinates queries. Only absent while it is dropped.
     queries: Option<Runtime>,
     /// Executes plans. Absent where queries run on a server, and while it is dropped.
-    compute: Option<Runtime>,
+    compute: Option<Arc<ComputeThreads>>,
 }
 
 /// Why a query was told to stop.
@@ -49,7 +51,8 @@ impl Runtimes {
     pub(crate) fn new() -> Result<Self, Failure> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut own = Self::without_compute()?;
-        own.compute = Some(pool(threads, "owlet-compute")?);
+        let compute = ComputeThreads::new(move || builder(threads, "owlet-compute").build()).map_err(|e| no_threads(&e))?;
+        own.compute = Some(compute);
         Ok(own)
     }
 
@@ -77,16 +80,16 @@ impl Runtimes {
     ///
     /// # Errors
     /// Never while this exists.
-    pub(crate) fn compute(&self) -> Result<&Handle, Failure> {
+    pub(crate) fn compute(&self) -> Result<&Arc<ComputeThreads>, Failure> {
         match &self.compute {
-            Some(runtime) => Ok(runtime.handle()),
+            Some(threads) => Ok(threads),
             None => Err(Failure::Query(Error::internal("there are no compute threads"))),
         }
     }
 
     /// Runs `work` on the query threads and waits for it, with an eye on Ctrl-C, on `limit` and on the progress.
     ///
-    /// Ctrl-C cancels `control` and gives `work` [`STOP_TIME`] to end by itself; a second one leaves at once.
+    /// Ctrl-C, SIGTERM and SIGHUP cancel `control` and gives `work` [`STOP_TIME`] to end by itself; a second one leaves at once.
     /// `work` keeps the limit itself; here it is enforced only if that fails.
     ///
     /// # Errors
@@ -102,24 +105,20 @@ impl Runtimes {
         let progress = control.progress.subscribe();
         let result = self.watcher.block_on(async {
             let watch = Stopwatch::start();
-            let mut interrupt = pin!(tokio::signal::ctrl_c());
+            let mut signals = EndSignals::listen();
             let mut stopping: Option<(Cause, Duration)> = None;
             loop {
                 tokio::select! {
                     biased;
                     joined = &mut task => return ended(joined, stopping.map(|(cause, _)| cause)),
-                    heard = &mut interrupt => {
-                        interrupt.set(tokio::signal::ctrl_c());
-                        // Without a signal handler the system ends the process itself.
-                        if heard.is_ok() {
-                            if stopping.is_some() {
-                                task.abort();
-                                return Err(Failure::Abandoned { exchange: None });
-                            }
-                            control.cancel.cancel();
-                            stopping = Some((Cause::Interrupt, watch.elapsed()));
-                            line.say("cancelling");
+                    () = signals.heard() => {
+                        if stopping.is_some() {
+                            task.abort();
+                            return Err(Failure::Abandoned { exchange: None });
                         }
+                        control.cancel.cancel();
+                        stopping = Some((Cause::Interrupt, watch.elapsed()));
+                        line.say("cancelling");
                     }
                     () = sleep(PULSE) => {}
                 }
@@ -147,7 +146,7 @@ impl Runtimes {
 }
 
 impl Runtimes {
-    /// Runs `work` on the query threads until it ends; Ctrl-C cancels `stop`, a second one leaves at once.
+    /// Runs `work` on the query threads until it ends; Ctrl-C (SIGTERM, SIGHUP) cancels `stop`, a second one leaves at once.
     ///
     /// # Errors
     /// Those of `work`.
@@ -158,11 +157,12 @@ impl Runtimes {
     ) -> Result<(), Failure> {
         let mut task = self.queries()?.spawn(work);
         self.watcher.block_on(async {
+            let mut signals = EndSignals::listen();
             loop {
                 tokio::select! {
                     joined = &mut task => return ended(joined, None),
-                    heard = tokio::signal::ctrl_c() => {
-                        if heard.is_ok() && stop.is_cancelled() {
+                    () = signals.heard() => {
+                        if stop.is_cancelled() {
                             task.abort();
                             return Err(Failure::Interrupted);
                         }
@@ -177,16 +177,23 @@ impl Runtimes {
 impl Drop for Runtimes {
     /// Waits for query threads, but not long: one of them may be what the user gave up on.
     fn drop(&mut self) {
-        for runtime in [self.queries.take(), self.compute.take()].into_iter().flatten() {
+        if let Some(runtime) = self.queries.take() {
             runtime.shutdown_timeout(END_TIME);
+        }
+        if let Some(threads) = self.compute.take() {
+            threads.shut_down(END_TIME);
         }
     }
 }
 
 fn pool(threads: usize, name: &str) -> Result<Runtime, Failure> {
+    builder(threads, name).build().map_err(|e| no_threads(&e))
+}
+
+fn builder(threads: usize, name: &str) -> Builder {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(threads).thread_name(name).thread_stack_size(STACK_BYTES).enable_all();
-    builder.build().map_err(|e| no_threads(&e))
+    builder
 }
 
 fn no_threads(error: &std::io::Error) -> Failure {

@@ -98,21 +98,9 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Comments nest.
+/// The end of the comment that starts `text`. Comments do not nest.
 fn comment_end(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let (mut depth, mut at) = (0_usize, 0);
-    while at + 1 < bytes.len() {
-        match &bytes[at..at + 2] {
-            b"/*" => (depth, at) = (depth + 1, at + 2),
-            b"*/" => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            return Some(at);
-        }
-    }
-    None
+    text[2..].find("*/").map(|end| end + 4)
 }
 
 /// Whether the quote behind `before` opens a string with backslash escapes: `E'...'`.
@@ -159,7 +147,7 @@ mod tests {
             ("SELECT E'it\\'s;', 1;", &["SELECT E'it\\'s;', 1"], None),
             ("SELECT e';", &[], Some("SELECT e';")),
             ("SELECT $$a;b$$, $x$;$$;$x$;", &["SELECT $$a;b$$, $x$;$$;$x$"], None),
-            ("SELECT /* ; /* ; */ ; */ 1;", &["SELECT /* ; /* ; */ ; */ 1"], None),
+            ("SELECT /* ; /* ; */ 1; /*/ ; */ SELECT 2;", &["SELECT /* ; /* ; */ 1", "/*/ ; */ SELECT 2"], None),
             ("SELECT 1 /* open ;", &[], Some("SELECT 1 /* open ;")),
             (";; -- nothing\n ;", &[], None),
             ("SELECT $1, name'x';", &["SELECT $1, name'x'"], None),

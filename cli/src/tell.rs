@@ -2,9 +2,9 @@
 
 use crate::args::StatsFormat;
 use crate::failure::Failure;
-use crate::print::PrintError;
+use crate::print::{PrintError, one_line};
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 
 /// Environment variable that turns logs on, as in `OWLET_LOG=coordinator=debug`.
@@ -29,14 +29,18 @@ pub fn tell_failure(failure: &Failure, stats: Option<StatsFormat>) {
         (failure, Some(StatsFormat::Json)) => {
             tell(serde_json::json!({ "error": { "kind": failure.kind(), "message": failure.to_string() } }));
         }
-        (failure, None) => tell(format_args!("error: {failure}")),
+        (failure, None) => tell(format_args!("error: {}", one_line(&failure.to_string()))),
     }
 }
 
-/// Sends logs to standard error if `OWLET_LOG` asks for them.
-pub fn start_logging() {
+/// Sends logs to standard error if `OWLET_LOG` asks for them: lines of JSON for a server, with colours for a person.
+pub fn start_logging(is_server: bool) {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("off"));
-    let started = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match is_server {
+        true => logs.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+        false => logs.with_ansi(io::stderr().is_terminal()).try_init(),
+    };
     if let Err(error) = started {
         tell(format_args!("warning: no logs: {error}"));
     }

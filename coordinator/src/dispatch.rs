@@ -3,7 +3,7 @@
 use crate::graph::{Input, StageGraph};
 use crate::progress::{Progress, StageProgress};
 use crate::receipt::{Invocation, Usage};
-use crate::rows::cancelled;
+use crate::rows::{BUDGET_TICK, cancelled};
 use crate::scheduler::{Action, Bounds, Event, Scheduler, StageShape};
 use crate::verify::file_scan;
 use bytes::Bytes;
@@ -66,7 +66,10 @@ struct Run<'a> {
     env: &'a Dispatch<'a>,
     scheduler: Scheduler,
     invocations: JoinSet<Invoked>,
-    attempts: HashMap<Id, AttemptId>,
+    /// Each with its start, as time of the query. What waits for a place at a busy service counts as running.
+    attempts: HashMap<Id, (AttemptId, Duration)>,
+    /// How long attempts ran that were given up; what they are billed is known when the query ends.
+    given_up: Vec<Duration>,
     aborts: HashMap<AttemptId, AbortHandle>,
     /// Outputs that were reported and wait for the scheduler's word.
     reported: HashMap<AttemptId, TaskOutcome>,
@@ -99,6 +102,7 @@ pub(crate) async fn run_stages(env: &Dispatch<'_>, completed: &mut Completed) ->
         scheduler: Scheduler::new(shapes.collect(), bounds),
         invocations: JoinSet::new(),
         attempts: HashMap::new(),
+        given_up: Vec::new(),
         aborts: HashMap::new(),
         reported: HashMap::new(),
         completed: std::mem::take(completed),
@@ -140,6 +144,7 @@ impl Run<'_> {
         loop {
             let wake = self.scheduler.next_wake().unwrap_or(Duration::MAX);
             let pause = wake.saturating_sub(self.env.watch.elapsed()).min(Duration::from_secs(3_600));
+            let tick = if self.env.settings.max_cost_nano_usd.is_some() { BUDGET_TICK } else { Duration::MAX };
             tokio::select! {
                 biased;
                 () = self.env.cancel.cancelled() => return Event::Stop(cancelled()),
@@ -148,7 +153,11 @@ impl Run<'_> {
                         return event;
                     }
                 }
-                () = sleep(pause) => return Event::Tick,
+                () = sleep(pause.min(tick)) => match self.over_budget() {
+                    Some(error) => return Event::Stop(error),
+                    None if tick < pause => {}
+                    None => return Event::Tick,
+                },
             }
         }
     }
@@ -156,10 +165,14 @@ impl Run<'_> {
     fn joined(&mut self, joined: Result<(Id, Invoked), tokio::task::JoinError>) -> Option<Event> {
         let (id, invoked) = match joined {
             Ok((id, invoked)) => (id, invoked),
-            Err(error) if error.is_cancelled() => return None,
+            Err(error) if error.is_cancelled() => {
+                let (_, since) = self.attempts.remove(&error.id())?;
+                self.given_up.push(self.env.watch.elapsed().saturating_sub(since));
+                return None;
+            }
             Err(error) => (error.id(), Err(Error::internal("an invocation panicked")).into()),
         };
-        let attempt = self.attempts.remove(&id)?;
+        let (attempt, _) = self.attempts.remove(&id)?;
         self.aborts.remove(&attempt);
         let (billed, throttles) = (invoked.billed, invoked.throttles);
         let outcome = invoked.outcome.and_then(|bytes| TaskOutcome::from_bytes(&bytes));
@@ -175,10 +188,14 @@ impl Run<'_> {
                 Event::Failed(attempt, error)
             }
         };
-        match self.lock_usage().over_budget(self.env.settings) {
-            Some(error) => Some(Event::Stop(error)),
-            None => Some(event),
-        }
+        Some(self.over_budget().map_or(event, Event::Stop))
+    }
+
+    /// The error of a query that has used more than it may, what still runs included.
+    fn over_budget(&self) -> Option<Error> {
+        let (settings, now) = (self.env.settings, self.env.watch.elapsed());
+        let running = self.attempts.values().map(|(_, since)| now.saturating_sub(*since)).chain(self.given_up.iter().copied());
+        self.lock_usage().over_budget(settings, Usage::cost_of_running(settings, now, running))
     }
 
     fn lock_usage(&self) -> MutexGuard<'_, Usage> {
@@ -230,7 +247,7 @@ impl Run<'_> {
         let invoker = Arc::clone(self.env.invoker);
         let running = self.env.running.start();
         let handle = self.invocations.spawn(async move { invoker.invoke(request, running).await });
-        self.attempts.insert(handle.id(), attempt);
+        self.attempts.insert(handle.id(), (attempt, self.env.watch.elapsed()));
         self.aborts.insert(attempt, handle);
         Ok(())
     }

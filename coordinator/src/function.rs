@@ -12,6 +12,7 @@ use axum::Router;
 use axum::response::Response;
 use bytes::Bytes;
 use engine::clock::{now_ms, process_age};
+use engine::compute::{REST_TIME, comes_to_rest};
 use engine::function::{Variable, list, number, required, settings, vcpus};
 use engine::ids::QueryId;
 use engine::session::SharedRuntime;
@@ -28,6 +29,7 @@ use serde_json::Value;
 use sql::Tables;
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -62,7 +64,9 @@ pub struct Function {
     /// Time from the start of the process to its first invocation, until that takes it.
     init: Mutex<Duration>,
     router: Router,
-    _compute: Runtime,
+    compute: Runtime,
+    /// Whether threads go on with a query that has been answered for.
+    is_stuck: AtomicBool,
 }
 
 impl Function {
@@ -94,7 +98,7 @@ impl Function {
         let config = ServiceConfig { state_url, max_running: 1, max_queued: 0 };
         let service = Service::new(coordinator, workspace, &config, background)?;
         let init = Mutex::new(process_age());
-        Ok(Self { router: router(Arc::clone(&service)), service, init, _compute: compute })
+        Ok(Self { router: router(Arc::clone(&service)), service, init, compute, is_stuck: AtomicBool::new(false) })
     }
 
     /// Handles one invocation: an HTTP request, or an event of our own.
@@ -102,6 +106,21 @@ impl Function {
     /// # Errors
     /// For an event that is neither, and when the record of a query cannot be read or changed: Lambda tries again then.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value> {
+        let answer = self.answer(event).await;
+        if !comes_to_rest(self.compute.handle(), REST_TIME).await {
+            tracing::warn!("an operator goes on after its query: the process ends with the answer");
+            self.is_stuck.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// Whether the process must end, since it works on with nobody waiting: what it does would be billed, and slow down the
+    /// next query. Another environment takes its place.
+    pub fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::Relaxed)
+    }
+
+    async fn answer(&self, event: LambdaEvent<Value>) -> Result<Value> {
         let LambdaEvent { mut payload, context } = event;
         let xray = context.xray_trace_id.as_deref();
         let invocation = Invocation {

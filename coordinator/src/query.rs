@@ -18,6 +18,7 @@ use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use engine::clock::{Stopwatch, sleep, time_ordered_uuid};
+use engine::compute::ComputeLease;
 use engine::exchange::{Exchange, ExchangeReader};
 use engine::ids::QueryId;
 use engine::memory::PeakPool;
@@ -33,10 +34,10 @@ use sql::statement::ExplainOptions;
 use sql::{Bound, Limits, Scope, Statement, StatementKind, TableResolver, with_parameters};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::runtime::Handle;
 
-/// Longest wait for attempts that were given up: workers look for the cancel marker twice a second.
-pub(crate) const SETTLE_TIME: Duration = Duration::from_secs(5);
+/// Longest wait for attempts that were given up: workers look for the cancel marker twice a second. A second is left of the
+/// five in which a cancelled query is to be final.
+pub(crate) const SETTLE_TIME: Duration = Duration::from_secs(4);
 
 /// Runs queries with one set of settings.
 #[derive(Debug)]
@@ -106,6 +107,7 @@ impl Coordinator {
                 Ok(QueryRun { rows, manifest: String::new(), end: End::Query(Box::new(run)) })
             }
             Err(error) => {
+                run.compute.given_up();
                 let cleaned = run.clean_up().await;
                 control.failed.send_replace(Some(Box::new(run.receipt(0))));
                 cleaned.and(Err(error))
@@ -192,10 +194,13 @@ impl QueryRun {
     /// When the exchange cannot be cleaned.
     pub async fn finish(self) -> Result<Receipt> {
         let Self { rows, end, .. } = self;
-        let count = rows.count();
+        let (count, is_whole) = (rows.count(), rows.is_whole());
         drop(rows);
         match end {
             End::Query(mut query) => {
+                if !is_whole {
+                    query.compute.given_up();
+                }
                 query.clean_up().await?;
                 Ok(query.receipt(count))
             }
@@ -213,7 +218,7 @@ pub(crate) struct Query {
     writes: Arc<WriteAccess>,
     /// Stores of everything but table data.
     registry: Arc<StoreRegistry>,
-    compute: Handle,
+    compute: ComputeLease,
     runtime: Arc<RuntimeEnv>,
     exchange: Option<Exchange>,
     pins: Pins,
@@ -450,6 +455,9 @@ impl Query {
 
     /// Stops attempts that still run, counts what they used, and empties the query's folder of the exchange.
     pub(crate) async fn clean_up(&mut self) -> Result<()> {
+        if self.control.cancel.is_cancelled() || self.watch.elapsed() >= Duration::from_millis(self.settings.query_timeout_ms) {
+            self.compute.given_up();
+        }
         let Some(exchange) = self.exchange.clone() else { return Ok(()) };
         if self.running.count() > 0 {
             self.sweep = true;

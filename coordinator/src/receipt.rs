@@ -216,9 +216,20 @@ impl Usage {
         prices.lambda(self.lambda) + prices.s3(self.requests.s3_use())
     }
 
-    /// The error of a query that has used more than `settings` allow.
-    pub(crate) fn over_budget(&self, settings: &Settings) -> Option<Error> {
-        over_scan_limit(settings, self.scanned_bytes()).or_else(|| over_cost_limit(settings, self.cost_so_far()))
+    /// The price of what runs: this process, for `elapsed`, and one attempt for each of `running`.
+    pub(crate) fn cost_of_running(
+        settings: &Settings,
+        elapsed: Duration,
+        running: impl Iterator<Item = Duration>,
+    ) -> NanoDollars {
+        let mut lambda = LambdaUse::invocation(coordinator_memory_mb(settings, false), elapsed);
+        running.for_each(|time| lambda.add(LambdaUse::invocation(settings.worker_memory_mb(), time)));
+        settings.prices.lambda(lambda)
+    }
+
+    /// The error of a query that has used more than `settings` allow, where what still runs has cost `running`.
+    pub(crate) fn over_budget(&self, settings: &Settings, running: NanoDollars) -> Option<Error> {
+        over_scan_limit(settings, self.scanned_bytes()).or_else(|| over_cost_limit(settings, self.cost_so_far() + running))
     }
 
     pub(crate) fn add_output(&mut self, stage: StageId, rows: u64, bytes: u64) {
@@ -314,6 +325,19 @@ pub(crate) fn over_scan_limit(settings: &Settings, bytes: u64) -> Option<Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_still_runs_counts_for_the_limit_of_cost() {
+        let settings = Settings { max_cost_nano_usd: Some(1_000_000), ..Settings::default() };
+        let usage = Usage::new(&settings.prices);
+        let cost = |seconds: &[u64]| {
+            let running = seconds.iter().map(|seconds| Duration::from_secs(*seconds));
+            Usage::cost_of_running(&settings, Duration::from_secs(1), running)
+        };
+        assert!(usage.over_budget(&settings, cost(&[])).is_none());
+        assert!(cost(&[10]) > cost(&[1]) && cost(&[1, 1]) > cost(&[1]));
+        assert!(usage.over_budget(&settings, cost(&[600; 8])).is_some_and(|error| error.message.contains("max_cost_usd")));
+    }
 
     #[test]
     fn attempts_and_coordinator_add_up() {

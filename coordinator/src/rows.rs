@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// Pause between looks at what a query has used, where that is limited.
+pub(crate) const BUDGET_TICK: Duration = Duration::from_secs(1);
+
 /// Rows as they come; ends with an error when the query is cancelled or runs too long.
 pub struct Rows {
     stream: SendableRecordBatchStream,
@@ -22,6 +25,7 @@ pub struct Rows {
     watch: Stopwatch,
     limit: Duration,
     count: u64,
+    is_whole: bool,
     budget: Option<Budget>,
 }
 
@@ -53,7 +57,7 @@ impl std::fmt::Debug for Rows {
 
 impl Rows {
     pub(crate) fn new(stream: SendableRecordBatchStream, cancel: CancellationToken, watch: Stopwatch, limit: Duration) -> Self {
-        Self { stream, cancel, watch, limit, count: 0, budget: None }
+        Self { stream, cancel, watch, limit, count: 0, is_whole: false, budget: None }
     }
 
     /// The same, until more is used than `budget` allows.
@@ -72,27 +76,41 @@ impl Rows {
         self.count
     }
 
+    /// Whether the last row has been given.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
     /// The next batch, or none at the end.
     ///
     /// # Errors
     /// What went wrong in the query; [`ErrorKind::Cancelled`] and [`ErrorKind::LimitExceeded`] for cancel and timeout.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        let left = self.limit.saturating_sub(self.watch.elapsed());
-        let batch = tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => return Err(cancelled()),
-            batch = caught("the query", async { self.stream.next().await.transpose().map_err(Error::from) }) => batch?,
-            () = sleep(left) => return Err(too_long(self.limit)),
+        let batch = loop {
+            let left = self.limit.saturating_sub(self.watch.elapsed());
+            let pause = if self.budget.is_some() { left.min(BUDGET_TICK) } else { left };
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Err(cancelled()),
+                batch = caught("the query", async { self.stream.next().await.transpose().map_err(Error::from) }) => break batch?,
+                () = sleep(pause) => {}
+            }
+            self.check()?;
         };
         // Under load a late batch may come before its overdue timer.
-        if self.watch.elapsed() > self.limit {
-            return Err(too_long(self.limit));
-        }
-        if let Some(error) = self.budget.as_ref().and_then(|budget| budget.exceeded(self.watch.elapsed())) {
-            return Err(error);
-        }
+        self.check()?;
+        self.is_whole = batch.is_none();
         self.count += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
         Ok(batch)
+    }
+
+    /// Whether the query may go on.
+    fn check(&self) -> Result<()> {
+        let elapsed = self.watch.elapsed();
+        if elapsed >= self.limit {
+            return Err(too_long(self.limit));
+        }
+        self.budget.as_ref().and_then(|budget| budget.exceeded(elapsed)).map_or(Ok(()), Err)
     }
 
     /// All rows.

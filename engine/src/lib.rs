@@ -18,6 +18,7 @@
 
 pub mod clock;
 pub mod columns;
+pub mod compute;
 pub mod cost;
 pub mod error;
 pub mod exchange;

@@ -1,5 +1,6 @@
 //! The one session recipe for both sides: same options, same functions, same codec.
 
+use crate::compute::{ComputeLease, ComputeThreads};
 use crate::error::Result;
 use crate::exchange::ExchangeReader;
 use crate::functions::Functions;
@@ -80,12 +81,21 @@ pub fn memory_pool(bytes: usize) -> Arc<dyn MemoryPool> {
     Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), NAMED_MEMORY_CONSUMERS))
 }
 
+/// Whose threads execute plans.
+#[derive(Clone, Debug)]
+enum Compute {
+    /// Those of the runtime that asks.
+    Here,
+    Of(Handle),
+    Replaced(Arc<ComputeThreads>),
+}
+
 /// What the runtimes of one process share: temporary files and cached footers.
 #[derive(Clone, Debug)]
 pub struct SharedRuntime {
     base: Arc<RuntimeEnv>,
     seen: Arc<SeenVersions>,
-    compute: Option<Handle>,
+    compute: Compute,
 }
 
 impl SharedRuntime {
@@ -106,19 +116,29 @@ impl SharedRuntime {
         let base = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).with_cache_manager(cache).build_arc()?;
         let footers = base.cache_manager.get_file_metadata_cache();
         let seen = SeenVersions::new(move |path| drop(footers.remove(path)));
-        Ok(Self { base, seen, compute: None })
+        Ok(Self { base, seen, compute: Compute::Here })
     }
 
     /// The same with plans executed on the threads of `compute`, which may be busy for seconds without a pause; what
     /// watches over queries must run elsewhere.
     pub fn with_compute(mut self, compute: Handle) -> Self {
-        self.compute = Some(compute);
+        self.compute = Compute::Of(compute);
+        self
+    }
+
+    /// The same on threads that are replaced when they cannot be stopped.
+    pub fn with_threads(mut self, threads: Arc<ComputeThreads>) -> Self {
+        self.compute = Compute::Replaced(threads);
         self
     }
 
     /// Where plans are executed: as given, or the runtime that asks.
-    pub fn compute(&self) -> Handle {
-        self.compute.clone().unwrap_or_else(Handle::current)
+    pub fn compute(&self) -> ComputeLease {
+        match &self.compute {
+            Compute::Here => ComputeLease::of(Handle::current()),
+            Compute::Of(handle) => ComputeLease::of(handle.clone()),
+            Compute::Replaced(threads) => threads.lease(),
+        }
     }
 
     /// Empty pins of a query or attempt; a version that this process has not cached is read afresh.

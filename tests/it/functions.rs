@@ -307,3 +307,24 @@ fn a_query_whose_coordinator_is_killed_ends_with_its_lease() {
         assert_eq!(functions.end().await, 0);
     });
 }
+
+/// One batch of rows takes many seconds: each distance has a million steps.
+const STUCK: &str = "select k, count(*) from fact where levenshtein_distance(rpad(cast(id as varchar), 1000, 'ab'), \
+                     rpad(cast(id as varchar), 1000, 'cd')) < 0 group by k";
+
+#[test]
+fn a_worker_that_cannot_be_stopped_is_replaced() {
+    block_on(async {
+        let plan = Plan { config: json!({ "split_bytes": 8_192 }), ..plan(2) };
+        let functions = Functions::start(plan, trap_data::folder()).await;
+        let cold_starts = |functions: &Functions| functions.ledger().counts_of(WORKER).cold_starts;
+        let answer = functions.submit(json!({ "sql": STUCK, "limits": { "timeout_ms": 1_500 } })).await;
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (422, &json!("LIMIT_EXCEEDED")), "{:?}", answer.body);
+        let before = cold_starts(&functions);
+        assert!(before > 0, "no worker ran");
+        let answer = functions.submit(json!({ "sql": "select k, count(*) from fact group by k" })).await;
+        assert_eq!((answer.status, &answer.receipt()["retries"]), (200, &json!(0)), "{:?}", answer.body);
+        assert!(cold_starts(&functions) > before, "a worker that goes on with the first query is used again");
+        assert_eq!(functions.left_in_exchange(), Vec::<String>::new());
+    });
+}

@@ -240,6 +240,10 @@ fn limits_of_a_request_hold() {
             assert_eq!(run(scan, json!({ "max_cost_usd": 1.0 })).await.status, 200);
             let answer = run(scan, json!({ "max_cost_usd": 0.0 })).await;
             assert_eq!(error_of(&answer), (422, "LIMIT_EXCEEDED".into()), "{workers} workers: {:?}", answer.body);
+            // What runs counts before it has ended.
+            let answer = run(LONG, json!({ "max_cost_usd": 0.000_2, "timeout_ms": 40_000 })).await;
+            let message = answer.json()["error"]["message"].as_str().unwrap_or_default().to_string();
+            assert!(message.contains("max_cost_usd"), "{workers} workers: {message}");
             assert_eq!(functions.left_in_exchange(), Vec::<String>::new());
         }
     });

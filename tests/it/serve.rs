@@ -47,9 +47,13 @@ struct Serve {
 
 impl Serve {
     async fn start(args: &[&str]) -> Self {
-        let home = tempfile::tempdir().expect("a folder");
+        Self::start_in(tempfile::tempdir().expect("a folder"), args).await
+    }
+
+    /// The same over what an earlier server has left in `home`.
+    async fn start_in(home: TempDir, args: &[&str]) -> Self {
         std::fs::write(home.path().join("tokens"), format!("# callers\n{} ann\n{} bob\n", TOKENS[0], TOKENS[1])).expect("tokens");
-        std::fs::create_dir(home.path().join("tmp")).expect("a folder");
+        std::fs::create_dir_all(home.path().join("tmp")).expect("a folder");
         let data = trap_data::folder().display().to_string();
         let fixed = ["serve", "--listen", "127.0.0.1:0", "--state", "state", "--split-bytes", "8KiB", "--data", &data];
         let mut command = owlet(home.path(), &[&fixed, args].concat());
@@ -79,6 +83,37 @@ impl Serve {
         (status, serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON"))
     }
 
+    /// Starts a query that nobody waits for.
+    async fn submit(&self, sql: &str) {
+        let asked = reqwest::Client::new().post(format!("{}/v1/query", self.url));
+        let asked = asked.header("content-type", "application/json").body(json!({ "sql": sql, "async": true }).to_string());
+        assert_eq!(asked.send().await.expect("an answer").status(), 202);
+    }
+
+    /// States and codes of all its queries, in order of their submission, as they are on disk.
+    fn records(&self) -> Vec<(String, String)> {
+        let folder = |path: &Path| std::fs::read_dir(path).map(|all| all.flatten().map(|e| e.path()).collect::<Vec<_>>());
+        let callers = folder(&self.home.path().join("state/queries")).unwrap_or_default();
+        let mut paths: Vec<_> = callers.iter().flat_map(|caller| folder(caller).unwrap_or_default()).collect();
+        paths.sort();
+        let record = |path| serde_json::from_slice::<Value>(&std::fs::read(path).expect("a record")).expect("JSON");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+        paths.iter().map(record).map(|record| (text(&record["state"]), text(&record["error"]["code"]))).collect()
+    }
+
+    fn left_in_exchange(&self) -> usize {
+        std::fs::read_dir(self.home.path().join("state/exchange")).map_or(0, |entries| entries.count())
+    }
+
+    /// Waits until the first query has rows in the exchange.
+    async fn until_it_exchanges(&self) {
+        let watch = Stopwatch::start();
+        while self.left_in_exchange() == 0 {
+            assert!(watch.elapsed() < PATIENCE, "no rows are exchanged: {:?}", self.records());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Processes of this server, itself included.
     fn processes(&self) -> usize {
         processes_with(&self.home.path().display().to_string())
@@ -86,9 +121,14 @@ impl Serve {
 
     /// Ctrl-C; how long it took to end, and that nothing is left.
     async fn interrupt(mut self) -> Duration {
+        self.end_by("INT").await
+    }
+
+    /// The signal of that name; how long it took to end, and that nothing is left.
+    async fn end_by(&mut self, signal: &str) -> Duration {
         let watch = Stopwatch::start();
         let pid = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args(["-INT", &pid]).status().await.expect("kill");
+        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status().await.expect("kill");
         assert!(sent.success());
         let status = timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("a status");
         let took = watch.elapsed();
@@ -151,6 +191,90 @@ fn a_server_that_is_interrupted_leaves_nothing_of_a_running_query() {
             let took = serve.interrupt().await;
             assert!(took < STOP_TIME + Duration::from_secs(3), "{workers}: {took:?}");
         }
+    });
+}
+
+#[test]
+fn a_server_that_is_stopped_ends_its_queries_first() {
+    block_on(async {
+        for workers in ["2", "process:2"] {
+            let config = r#"{"inline_limit_bytes": 0}"#;
+            let home = tempfile::tempdir().expect("a folder");
+            std::fs::write(home.path().join("owlet.json"), config).expect("a file");
+            let args = ["--workers", workers, "--worker-binary", env!("CARGO_BIN_EXE_test-worker")];
+            let args = [&args[..], &["--max-running", "1", "--config", "owlet.json"]].concat();
+            let mut serve = Serve::start_in(home, &args).await;
+            serve.submit(LONG).await;
+            serve.until_it_exchanges().await;
+            serve.submit(LONG).await;
+            let took = serve.end_by("TERM").await;
+            assert!(took < STOP_TIME + Duration::from_secs(3), "{workers}: {took:?}");
+            let [first, second] = serve.records().try_into().expect("two records");
+            assert_eq!(
+                (first.0.as_str(), second.0.as_str(), second.1.as_str()),
+                ("CANCELLED", "FAILED", "UNAVAILABLE"),
+                "{workers}"
+            );
+            assert_eq!(serve.left_in_exchange(), 0, "{workers}");
+        }
+    });
+}
+
+#[test]
+fn queries_of_a_dead_server_are_ended_by_the_next_one() {
+    block_on(async {
+        let home = tempfile::tempdir().expect("a folder");
+        std::fs::write(home.path().join("owlet.json"), r#"{"inline_limit_bytes": 0}"#).expect("a file");
+        let args = ["--workers", "2", "--max-running", "1", "--config", "owlet.json"];
+        let mut serve = Serve::start_in(home, &args).await;
+        serve.submit(LONG).await;
+        serve.until_it_exchanges().await;
+        serve.submit(LONG).await;
+        serve.child.kill().await.expect("it is killed");
+        let open: Vec<_> = serve.records().into_iter().map(|(state, _)| state).collect();
+        assert_eq!(open, ["RUNNING", "QUEUED"]);
+        let Serve { home, .. } = serve;
+        // Nobody removes what a killed process has left there.
+        std::fs::remove_dir_all(home.path().join("tmp")).expect("a folder");
+        let next = Serve::start_in(home, &args).await;
+        let lost = ("FAILED".to_string(), "COORDINATOR_LOST".to_string());
+        assert_eq!(next.records(), [lost.clone(), lost]);
+        assert_eq!(next.left_in_exchange(), 0);
+        assert!(next.interrupt().await < STOP_TIME);
+    });
+}
+
+#[test]
+fn queries_that_cannot_be_stopped_keep_no_later_one_waiting() {
+    block_on(async {
+        let serve = Serve::start(&[]).await;
+        // One look for a row takes all of this join, since there is none, and it pauses nowhere.
+        let stuck = "select count(*) from unnest(sequence(1, 10000)) a(x), unnest(sequence(1, 10000)) b(x) \
+             where regexp_like(cast(a.x * b.x as varchar), 'x.*y') or regexp_like(cast(a.x - b.x as varchar), '(a|b)+c')";
+        for _ in 0..=std::thread::available_parallelism().map_or(1, usize::from) {
+            let body = json!({ "sql": stuck, "limits": { "timeout_ms": 700 } }).to_string();
+            let asked = reqwest::Client::new().post(format!("{}/v1/query", serve.url)).body(body);
+            let answer = asked.header("content-type", "application/json").send().await.expect("an answer");
+            assert_eq!(answer.status(), 422);
+        }
+        let next = serve.ask("select count(*) from unnest(sequence(1, 10)) a(x)", &[]);
+        let (status, body) = timeout(PATIENCE / 4, next).await.expect("the next query runs");
+        assert_eq!((status, &body["rows"]), (200, &json!([[10]])), "{body}");
+        assert!(serve.interrupt().await < STOP_TIME);
+    });
+}
+
+#[test]
+fn a_query_ends_by_the_signal_of_a_service_manager() {
+    block_on(async {
+        let home = tempfile::tempdir().expect("a folder");
+        let data = trap_data::folder().display().to_string();
+        let mut child = owlet(home.path(), &["query", LONG, "--data", &data]).spawn().expect("it starts");
+        sleep(Duration::from_millis(1_500)).await;
+        let pid = child.id().expect("it runs").to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill").success());
+        let status = timeout(PATIENCE, child.wait()).await.expect("it ends").expect("a status");
+        assert_eq!(status.code(), Some(130), "{status}");
     });
 }
 

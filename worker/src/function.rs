@@ -2,6 +2,7 @@
 
 use crate::run::{Invocation, Worker, run_task};
 use engine::clock::now_ms;
+use engine::compute::{REST_TIME, comes_to_rest};
 use engine::function::{Variable, settings};
 use engine::session::SharedRuntime;
 use engine::settings::LAMBDA_PAYLOAD_BYTES;
@@ -10,6 +11,7 @@ use engine::task::envelope::{OutcomeEnvelope, TaskEnvelope};
 use engine::task::{TaskError, TaskOutcome, TaskResult};
 use engine::{Error, ErrorKind, Result};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
@@ -17,6 +19,8 @@ use tokio::runtime::{Builder, Runtime};
 const STACK_BYTES: usize = 64 << 20;
 /// Time before the function's own deadline at which an attempt is stopped and reported.
 const REPORT_TIME: Duration = Duration::from_secs(2);
+/// Time that the answer needs.
+const ANSWER_TIME: Duration = Duration::from_millis(250);
 /// Room for the names around an outcome in its answer, in bytes.
 const ENVELOPE_BYTES: usize = 256;
 
@@ -24,7 +28,9 @@ const ENVELOPE_BYTES: usize = 256;
 #[derive(Debug)]
 pub struct Function {
     worker: Arc<Worker>,
-    _compute: Runtime,
+    compute: Runtime,
+    /// Whether threads go on with an attempt that has been answered for.
+    is_stuck: AtomicBool,
 }
 
 impl Function {
@@ -44,7 +50,7 @@ impl Function {
         let storage = Storage::new(&settings)?;
         let shared = SharedRuntime::new(&settings)?.with_compute(compute.handle().clone());
         let worker = Worker::new(&settings, storage, shared).only_exchange(exchange);
-        Ok(Self { worker: Arc::new(worker), _compute: compute })
+        Ok(Self { worker: Arc::new(worker), compute, is_stuck: AtomicBool::new(false) })
     }
 
     /// Runs the attempt of the invocation `request_id` that must end at `deadline_ms` (milliseconds since 1970).
@@ -54,6 +60,11 @@ impl Function {
             Ok(request) => run_task(&self.worker, &request, invocation).await.to_vec(),
             Err(error) => failed(&error),
         };
+        let rest_time = REST_TIME.min(time_to_rest(deadline_ms, now_ms()));
+        if !comes_to_rest(self.compute.handle(), rest_time).await {
+            tracing::warn!("an operator goes on after its attempt: the process ends with the answer");
+            self.is_stuck.store(true, Ordering::Relaxed);
+        }
         let answer = OutcomeEnvelope::new(&outcome);
         if answer.bytes() + ENVELOPE_BYTES <= LAMBDA_PAYLOAD_BYTES {
             return answer;
@@ -63,6 +74,14 @@ impl Function {
             answer.bytes()
         );
         OutcomeEnvelope::new(&failed(&Error::new(ErrorKind::LimitExceeded, message)))
+    }
+}
+
+impl Function {
+    /// Whether the process must end, since it works on with nobody waiting: what it does would be billed, and slow down the
+    /// next attempt. Another environment takes its place.
+    pub fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::Relaxed)
     }
 }
 
@@ -77,6 +96,13 @@ fn time_left(deadline_ms: u64, now_ms: i64) -> Option<Duration> {
     Some(left.saturating_sub(REPORT_TIME).max(left / 2))
 }
 
+/// Time to wait for threads before the answer; all there may be where no deadline is known.
+fn time_to_rest(deadline_ms: u64, now_ms: i64) -> Duration {
+    let left = i64::try_from(deadline_ms).ok().and_then(|deadline| deadline.checked_sub(now_ms)).filter(|left| *left > 0);
+    let left = left.and_then(|left| u64::try_from(left).ok());
+    left.map_or(Duration::MAX, |left| Duration::from_millis(left).saturating_sub(ANSWER_TIME))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +112,8 @@ mod tests {
         assert_eq!(time_left(1_060_000, 1_000_000), Some(Duration::from_secs(58)));
         assert_eq!(time_left(1_001_000, 1_000_000), Some(Duration::from_millis(500)));
         assert_eq!(time_left(600_000, 1_000_000), None);
+        assert_eq!(time_to_rest(1_001_000, 1_000_000), Duration::from_millis(750));
+        assert_eq!(time_to_rest(1_000_100, 1_000_000), Duration::ZERO);
+        assert_eq!(time_to_rest(600_000, 1_000_000), Duration::MAX);
     }
 }

@@ -5,6 +5,7 @@ use datafusion::execution::SessionState;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion_distributed::BroadcastExec;
 use engine::clock::{Stopwatch, sleep};
+use engine::compute::ComputeLease;
 use engine::exchange::{Exchange, ExchangeReader, Written, write_output};
 use engine::ids::{AttemptId, QueryId, StageId, TaskId};
 use engine::memory::PeakPool;
@@ -49,7 +50,7 @@ pub struct Worker {
 
 impl Worker {
     /// Where attempts run.
-    pub(crate) fn compute(&self) -> tokio::runtime::Handle {
+    pub(crate) fn compute(&self) -> ComputeLease {
         self.shared.compute()
     }
 
@@ -84,12 +85,15 @@ pub struct Invocation {
     pub running: Option<Running>,
 }
 
-/// The task that executes a plan.
-struct AbortOnDrop(JoinHandle<Result<Output>>);
+/// The task that executes a plan, and its threads.
+struct AbortOnDrop(JoinHandle<Result<Output>>, ComputeLease);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
-        self.0.abort();
+        if !self.0.is_finished() {
+            self.0.abort();
+            self.1.given_up();
+        }
     }
 }
 
@@ -178,10 +182,12 @@ impl Attempt {
     /// Runs the plan to its end, or until it is told to stop or its time is up.
     async fn watched(self: &Arc<Self>) -> Result<Output> {
         let attempt = Arc::clone(self);
-        let mut plan = AbortOnDrop(self.worker.compute().spawn(async move {
+        let compute = self.worker.compute();
+        let task = compute.spawn(async move {
             let what = format!("task {}", attempt.id.task);
             caught(&what, attempt.run()).await
-        }));
+        });
+        let mut plan = AbortOnDrop(task, compute);
         let asked = Duration::from_millis(self.request.time_left_ms);
         let (ended, until) = oneshot::channel();
         let mut looking = pin!(self.cancel_marker(until));

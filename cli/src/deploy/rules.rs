@@ -5,6 +5,8 @@ use super::template::Parameter;
 use crate::figures::count;
 use engine::cost::{MB_PER_VCPU, PriceTable};
 use engine::settings::Settings;
+use regex::Regex;
+use std::collections::HashSet;
 use std::fmt;
 
 /// Memory of a Lambda function, in MB.
@@ -15,9 +17,13 @@ const NEW_ACCOUNT_CONCURRENCY: u64 = 10;
 const USUAL_CONCURRENCY: u64 = 1_000;
 /// Concurrency that AWS keeps free of reservations.
 const UNRESERVED_CONCURRENCY: u64 = 100;
+/// Longest name of a release; it is part of names that AWS limits.
+const MAX_RELEASE_CHARS: usize = 10;
 /// Partitions that each worker runs at least.
 const LEAST_PARTITIONS: u64 = 2;
-/// Pairs of bucket and prefix.
+/// Bucket and prefix that SQL may write to.
+const WRITE_PLACE: (&str, &str) = ("WriteBucket", "WritePrefix");
+/// Pairs of bucket and prefix that SQL may read.
 const DATA_PLACES: [(&str, &str); 3] =
     [("DataBucket", "DataPrefix"), ("DataBucket2", "DataPrefix2"), ("DataBucket3", "DataPrefix3")];
 
@@ -78,12 +84,17 @@ pub(super) fn against_template(given: &Parameters, template: &[Parameter]) -> Ve
 
 /// What a value breaks of its declaration.
 fn declared(parameter: &Parameter, value: &str) -> Option<String> {
-    let Parameter { is_number, allowed, min, max, max_length, .. } = parameter;
+    let Parameter { is_number, allowed, min, max, max_length, pattern, .. } = parameter;
     if !allowed.is_empty() && !allowed.iter().any(|one| one == value) {
         return Some(format!("'{value}' is not known, write one of {}", allowed.join(", ")));
     }
     if let Some(most) = max_length.filter(|most| value.chars().count() > *most) {
         return Some(format!("it has more than {most} characters, shorten it"));
+    }
+    // What this build of regular expressions does not know, CloudFormation judges.
+    let pattern = pattern.as_ref().and_then(|pattern| Regex::new(&format!("^(?:{pattern})$")).ok().zip(Some(pattern)));
+    if let Some((_, pattern)) = pattern.filter(|(regex, _)| !regex.is_match(value)) {
+        return Some(format!("'{value}' does not have the form {pattern}, correct it"));
     }
     if !is_number {
         return None;
@@ -109,6 +120,14 @@ pub(super) fn own(values: &Parameters) -> Vec<Finding> {
     json(values, &mut findings);
     for (name, value) in values.iter().filter(|(name, value)| name.ends_with("Arn") && !value.is_empty()) {
         findings.extend(arn(name, value).map(|text| error(name, text)));
+    }
+    if let Some(release) = text(values, "Release")
+        && !(release.len() <= MAX_RELEASE_CHARS && release.bytes().all(|b| b.is_ascii_alphanumeric()))
+    {
+        findings.push(error(
+            "Release",
+            format!("'{release}' is no word of 1 to {MAX_RELEASE_CHARS} letters and digits, date +%s is one"),
+        ));
     }
     if let Some(days) = text(values, "ResultRetentionDays")
         && !days.parse::<u64>().is_ok_and(|days| days >= 1)
@@ -181,7 +200,7 @@ fn concurrency(values: &Parameters, findings: &mut Vec<Finding>) {
 }
 
 fn places(values: &Parameters, findings: &mut Vec<Finding>) {
-    for (bucket_name, prefix_name) in DATA_PLACES {
+    for (bucket_name, prefix_name) in DATA_PLACES.into_iter().chain([WRITE_PLACE]) {
         let (bucket, prefix) = (text(values, bucket_name), text(values, prefix_name));
         if let Some(bucket) = bucket {
             findings.extend(wrong_bucket(bucket).map(|text| error(bucket_name, text)));
@@ -235,12 +254,18 @@ fn tables(values: &Parameters, findings: &mut Vec<Finding>) {
             Some(format!("s3://{}/{}", text(values, bucket)?, text(values, prefix).unwrap_or_default()))
         })
         .collect();
+    let mut seen = HashSet::new();
     for entry in list.split(',').map(str::trim) {
         let Some((table, location)) = entry.split_once('=').filter(|(table, _)| !table.trim().is_empty()) else {
             findings.push(error(name, format!("'{entry}' is not NAME=LOCATION, as in trips=s3://bucket/trips/")));
             continue;
         };
-        if !location.starts_with("s3://") {
+        let table = table.trim();
+        if !seen.insert(table.to_lowercase()) {
+            findings.push(error(name, format!("the table {table} is there twice, names differ in more than their case")));
+        } else if !table.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) {
+            findings.push(error(name, format!("'{table}' is no name of a table, write letters, digits and _")));
+        } else if !location.starts_with("s3://") {
             findings.push(error(name, format!("the location '{location}' of {table} is no s3:// URL, write one")));
         } else if location.split('/').any(|part| matches!(part, "." | "..")) {
             findings

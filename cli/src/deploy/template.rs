@@ -11,6 +11,8 @@ pub(super) struct Parameter {
     pub(super) allowed: Vec<String>,
     pub(super) min: Option<i64>,
     pub(super) max: Option<i64>,
+    /// Regular expression of the whole value.
+    pub(super) pattern: Option<String>,
     /// Most characters.
     pub(super) max_length: Option<usize>,
 }
@@ -52,6 +54,7 @@ fn set(parameter: &mut Parameter, key: &str, value: &str) {
             let list = value.trim_start_matches('[').trim_end_matches(']');
             parameter.allowed = list.split(',').map(|item| unquoted(item.trim())).collect();
         }
+        "AllowedPattern" => parameter.pattern = Some(unquoted(value)),
         "MinValue" => parameter.min = value.parse().ok(),
         "MaxValue" => parameter.max = value.parse().ok(),
         "MaxLength" => parameter.max_length = value.parse().ok(),
@@ -72,7 +75,7 @@ mod tests {
     fn declarations_are_read() -> Result<(), String> {
         let text = "Description: x\nParameters:\n  # first\n  Memory:\n    Type: Number\n    Description: \"MB: many\"\n    Default: 3538\n\
                     \x20   MinValue: 128\n    MaxValue: 10240\n\n  Reserve:\n    Type: String\n    Default: \"true\"\n\
-                    \x20   AllowedValues: [\"true\", \"false\"]\n  Name:\n    Type: String\n    MaxLength: 9\nConditions:\n  X: !Not [a]\n";
+                    \x20   AllowedValues: [\"true\", \"false\"]\n  Name:\n    Type: String\n    MaxLength: 9\n    AllowedPattern: \"^[a-z:]+$\"\nConditions:\n  X: !Not [a]\n";
         let parameters = read(text)?;
         let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
         assert_eq!(names, ["Memory", "Reserve", "Name"]);
@@ -85,7 +88,7 @@ mod tests {
             (reserve.default.as_deref(), reserve.allowed.as_slice()),
             (Some("true"), &["true".to_owned(), "false".to_owned()][..])
         );
-        assert_eq!((name.default.as_deref(), name.max_length), (None, Some(9)));
+        assert_eq!((name.default.as_deref(), name.max_length, name.pattern.as_deref()), (None, Some(9), Some("^[a-z:]+$")));
         assert!(read("Resources:\n  A:\n").is_err());
         Ok(())
     }

@@ -36,7 +36,7 @@ fn what_the_template_refuses_is_found() -> Result<(), String> {
 #[test]
 fn each_rule_names_its_parameter() {
     let key = "arn:aws:kms:eu-west-1:123456789012:key/12ab";
-    let cases: [(&str, &str, Severity); 22] = [
+    let cases: [(&str, &str, Severity); 28] = [
         ("WorkerMemory", "20000", Severity::Error),
         ("CoordinatorMemory", "2 GB", Severity::Error),
         ("WorkerMemory", "1024", Severity::Warning),
@@ -53,6 +53,12 @@ fn each_rule_names_its_parameter() {
         ("Tables", "t=/tmp/x", Severity::Error),
         ("Tables", "t=s3://bucket/../x", Severity::Error),
         ("Tables", "t=s3://other/x", Severity::Error),
+        ("Tables", "t=s3://bucket/x, T=s3://bucket/y", Severity::Error),
+        ("Tables", "a b=s3://bucket/x", Severity::Error),
+        ("WriteBucket", "s3://bucket", Severity::Error),
+        ("WritePrefix", "new/", Severity::Warning),
+        ("Release", "2026-11-24", Severity::Error),
+        ("Release", "12345678901", Severity::Error),
         ("ResultRetentionDays", "0", Severity::Error),
         ("Architecture", "mips", Severity::Error),
         ("KmsKeyArn", "arn:aws:kms:eu-west-1:123:key/1", Severity::Error),
@@ -79,6 +85,18 @@ fn each_rule_names_its_parameter() {
         ("Config", r#"{"split_bytes": 1000}"#),
     ]);
     assert_eq!(lines(&judge(&good, &[]).0), Vec::<String>::new());
+}
+
+#[test]
+fn patterns_of_the_template_are_tried() -> Result<(), String> {
+    let template =
+        template::read("Parameters:\n  Code:\n    Type: String\n    Default: \"\"\n    AllowedPattern: \"^$|^[a-c]+$\"\n")?;
+    for (value, fits) in [("", true), ("abc", true), ("abd", false), ("ab\nc", false)] {
+        let found = lines(&judge(&parameters(&[("Code", value)]), &template).0);
+        assert_eq!(found.is_empty(), fits, "{value}: {found:?}");
+        assert!(fits || found[0].contains("^[a-c]+$"), "{found:?}");
+    }
+    Ok(())
 }
 
 #[test]

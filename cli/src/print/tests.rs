@@ -52,7 +52,7 @@ fn bytes(format: Format, schema: SchemaRef, batches: &[RecordBatch]) -> Vec<u8> 
     std::mem::take(&mut page.0.lock().unwrap())
 }
 
-fn text(format: Format, batch: &RecordBatch) -> String {
+pub(super) fn text(format: Format, batch: &RecordBatch) -> String {
     String::from_utf8(bytes(format, batch.schema(), std::slice::from_ref(batch))).unwrap()
 }
 

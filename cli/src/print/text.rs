@@ -297,7 +297,7 @@ fn centred(name: &str, width: usize) -> String {
 }
 
 /// The text with everything escaped that would end or disturb its line.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     if !text.chars().any(breaks_line) {
         return text.to_owned();
     }

@@ -2,6 +2,7 @@
 
 use crate::args::{AuthArg, SharedArgs};
 use crate::failure::Failure;
+use crate::resolve::Places;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
@@ -103,7 +104,12 @@ impl ServerChoice {
 
 /// An option that has no meaning for a server.
 fn local_option(shared: &SharedArgs) -> Option<&'static str> {
+    let usual = Places::default();
     let given = [
+        (!shared.allow.is_empty(), "--allow"),
+        (!shared.allow_write.is_empty(), "--allow-write"),
+        (shared.catalog != usual.catalog, "--catalog (OWLET_CATALOG)"),
+        (shared.warehouse != usual.warehouse, "--warehouse (OWLET_WAREHOUSE)"),
         (!shared.data.is_empty(), "--data"),
         (!shared.tables.is_empty(), "--table"),
         (shared.s3_endpoint.is_some(), "--s3-endpoint"),

@@ -27,6 +27,10 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Most bytes of an answer: a page has 3 MB, but one row may be larger.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Most bytes of a whole result, which is held in memory.
+const MAX_WHOLE_BYTES: usize = 4 << 30;
+/// Time for a whole result.
+const WHOLE_TIME: Duration = Duration::from_secs(900);
 /// Most characters of a foreign error that are shown.
 const SHOWN_CHARACTERS: usize = 300;
 const JSON: &str = "application/json";
@@ -51,12 +55,13 @@ pub(crate) struct Call {
     body: Option<Bytes>,
     accept: &'static str,
     patience: Duration,
+    max_bytes: usize,
 }
 
 impl Call {
     /// A request without a body for a JSON answer.
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), body: None, accept: JSON, patience: ANSWER_TIME }
+        Self { method, path: path.into(), body: None, accept: JSON, patience: ANSWER_TIME, max_bytes: MAX_ANSWER_BYTES }
     }
 
     /// The same with a body of JSON.
@@ -67,6 +72,11 @@ impl Call {
     /// The same for rows.
     pub(crate) fn for_arrow(self) -> Self {
         Self { accept: ARROW, ..self }
+    }
+
+    /// The same for the whole of a result, however it is cut into pages.
+    pub(crate) fn whole(self) -> Self {
+        Self { patience: WHOLE_TIME, max_bytes: MAX_WHOLE_BYTES, ..self }
     }
 
     /// The same, where the server takes its time before it answers.
@@ -254,16 +264,31 @@ impl Client {
         let mut headers = self.signer.headers(&call.method, &url, call.body.as_ref().map(|_| JSON), &body).await?;
         headers.insert(ACCEPT, HeaderValue::from_static(call.accept));
         let request = self.http.request(call.method.clone(), url).headers(headers).timeout(call.patience).body(body);
-        Ok(receive(request).await)
+        Ok(receive(request, call.max_bytes).await)
+    }
+
+    /// Follows the answer to `call` to the object that it leads to, if it does. What signs requests to the server stays here:
+    /// such an address carries a signature of its own.
+    ///
+    /// # Errors
+    /// When the address is none, or no answer comes.
+    pub(crate) async fn followed(&self, call: &Call, answer: Answer) -> Result<Answer, Failure> {
+        if answer.status != StatusCode::SEE_OTHER {
+            return Ok(answer);
+        }
+        let url = reqwest::Url::parse(answer.header("location"));
+        let url = url.map_err(|e| self.foreign(&format!("it leads to an address that is none: {e}")))?;
+        let request = self.http.get(url).timeout(call.patience);
+        receive(request, call.max_bytes).await.map_err(|fault| fault.failure(&self.endpoint, 1))
     }
 }
 
-async fn receive(request: reqwest::RequestBuilder) -> Result<Answer, Fault> {
+async fn receive(request: reqwest::RequestBuilder, max_bytes: usize) -> Result<Answer, Fault> {
     let mut response = request.send().await.map_err(|e| Fault::new(&e))?;
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| Fault::new(&e))? {
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(Fault::TooLarge(MAX_ANSWER_BYTES));
+        if body.len() + chunk.len() > max_bytes {
+            return Err(Fault::TooLarge(max_bytes));
         }
         body.extend_from_slice(&chunk);
     }

@@ -82,6 +82,8 @@ pub(crate) enum Reply {
     Json(u16, Value),
     /// Rows, with these headers.
     Rows(Vec<(&'static str, String)>, Vec<u8>),
+    /// There, by 303.
+    Elsewhere(String),
     /// Headers, and then the end of the connection.
     Cut,
     /// Nothing, ever.
@@ -113,6 +115,14 @@ impl Reply {
                     if let Ok(value) = value.parse() {
                         own.insert(name, value);
                     }
+                }
+                response
+            }
+            Self::Elsewhere(url) => {
+                let mut response = Response::new(Body::from("{}"));
+                *response.status_mut() = http::StatusCode::SEE_OTHER;
+                if let Ok(url) = url.parse() {
+                    response.headers_mut().insert("location", url);
                 }
                 response
             }

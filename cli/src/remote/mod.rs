@@ -41,8 +41,10 @@ use crate::shell::SharedNames;
 use crate::split::{first_word, split};
 use arrow::array::RecordBatch;
 use client::Client;
-use coordinator::QueryControl;
+use coordinator::{QueryControl, on_deep_stack};
+use engine::settings::Settings;
 use query::RemoteQuery;
+use sql::Limits;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -89,21 +91,25 @@ impl RemoteStatement {
     /// The failure with its place in what was typed: the server knows the place in the statement.
     fn placed(&self, mut failure: Failure) -> Failure {
         if let Failure::Server { message, .. } = &mut failure
-            && let Some((line, column, rest)) = place(message)
+            && let Some((code, line, column, rest)) = place(message)
         {
             let columns = if line == 1 { self.columns } else { 0 };
             let column = column.saturating_add_signed(columns).max(1);
-            *message = format!("line {}:{column}: {rest}", line + self.lines);
+            *message = format!("{code}line {}:{column}: {rest}", line + self.lines);
         }
         failure
     }
 }
 
-/// Line, column and rest of a message such as `line 1:8: no such column`.
-fn place(message: &str) -> Option<(usize, usize, &str)> {
+/// Athena's name of the error with its colon, line, column and rest of a message such as `COLUMN_NOT_FOUND: line 1:8: no 'w'`;
+/// the name may be missing.
+fn place(message: &str) -> Option<(&str, usize, usize, &str)> {
+    let is_name = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let named = message.find(": ").filter(|end| is_name(&message[..*end])).map_or(0, |end| end + 2);
+    let (code, message) = message.split_at(named);
     let (place, rest) = message.strip_prefix("line ")?.split_once(": ")?;
     let (line, column) = place.split_once(':')?;
-    Some((line.parse().ok()?, column.parse().ok()?, rest))
+    Some((code, line.parse().ok()?, column.parse().ok()?, rest))
 }
 
 impl RemoteSession {
@@ -188,7 +194,14 @@ impl Runner for RemoteSession {
     }
 
     fn parse(&self, sql: &str) -> Result<Vec<RemoteStatement>, Failure> {
-        Ok(split(sql).all().into_iter().map(|statement| RemoteStatement::new(sql, statement)).collect())
+        let statements = split(sql).all();
+        if statements.len() > 1 {
+            // A mistake in the last one is told before the first one runs. Of one statement the server tells it.
+            let text = sql.to_owned();
+            let parsing = async move { sql::parse(&text, Limits::from(&Settings::default())) };
+            self.runtimes.queries()?.block_on(on_deep_stack(parsing))?;
+        }
+        Ok(statements.into_iter().map(|statement| RemoteStatement::new(sql, statement)).collect())
     }
 
     fn explained(&self, statement: RemoteStatement) -> RemoteStatement {

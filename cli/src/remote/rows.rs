@@ -30,6 +30,8 @@ pub(crate) struct RemoteRows {
     batches: VecDeque<RecordBatch>,
     /// The pages that follow.
     pages: BoxStream<'static, Result<Decoded, Failure>>,
+    /// Where the result is, if it is stored.
+    stored: Option<(Arc<Client>, String)>,
     seen: u64,
     promised: u64,
 }
@@ -54,7 +56,7 @@ impl RemoteRows {
         let promised = answer.header(ROWS_HEADER).parse();
         let promised = promised.map_err(|_| client.foreign(&format!("an answer with rows has no header {ROWS_HEADER}")))?;
         let Decoded { schema, batches } = decode(answer)?;
-        let rows = Self { schema, batches: batches.into(), pages: stream::empty().boxed(), seen: 0, promised };
+        let rows = Self { schema, batches: batches.into(), pages: stream::empty().boxed(), stored: None, seen: 0, promised };
         // All are here already: what is missing is told before any is printed.
         let found = rows.batches.iter().map(|batch| batch.num_rows() as u64).sum();
         if found == promised { Ok(rows) } else { Err(incomplete(found, promised)) }
@@ -80,14 +82,21 @@ impl RemoteRows {
         }
         // Even a result without rows has a page, with its columns.
         let pages = pages.max(1);
-        let Decoded { schema, batches } = page(client, &id, 0, pages).await?;
+        let stored = Some((Arc::clone(client), id.clone()));
+        let Decoded { schema, batches } = match page(client, &id, 0, pages).await {
+            Err(failure) if is_too_large(&failure) => {
+                let Decoded { schema, batches } = whole(client, &id).await?;
+                return Ok(Self { schema, batches: batches.into(), pages: stream::empty().boxed(), stored, seen: 0, promised });
+            }
+            first => first?,
+        };
         let own = Arc::clone(client);
         let fetched = move |number| {
             let (client, id) = (Arc::clone(&own), id.clone());
             async move { page(&client, &id, number, pages).await }
         };
         let pages = stream::iter(1..pages).map(fetched).buffered(PAGES_AT_ONCE).boxed();
-        Ok(Self { schema, batches: batches.into(), pages, seen: 0, promised })
+        Ok(Self { schema, batches: batches.into(), pages, stored, seen: 0, promised })
     }
 
     /// All batches.
@@ -115,6 +124,12 @@ impl RowSource for RemoteRows {
                 return Ok(Some(batch));
             }
             match self.pages.next().await {
+                Some(Err(failure)) if is_too_large(&failure) && self.stored.is_some() => {
+                    // The rows come once more from the first one on.
+                    self.pages = stream::empty().boxed();
+                    let Some((client, id)) = self.stored.take() else { return Err(failure) };
+                    self.batches = without_first(whole(&client, &id).await?.batches, self.seen);
+                }
                 Some(page) => {
                     let Decoded { schema, batches } = page?;
                     if schema.fields() != self.schema.fields() {
@@ -147,6 +162,32 @@ async fn page(client: &Client, id: &str, number: u32, pages: u32) -> Result<Deco
         return Err(client.foreign("a page of rows is no Arrow stream"));
     }
     decode(&answer)
+}
+
+/// Whether a page cannot be had because of one row that is larger than pages are.
+fn is_too_large(failure: &Failure) -> bool {
+    failure.kind() == ErrorKind::LimitExceeded.name()
+}
+
+/// The result as one object.
+async fn whole(client: &Client, id: &str) -> Result<Decoded, Failure> {
+    let call = Call::new(Method::GET, format!("/v1/queries/{id}/result")).for_arrow().whole();
+    let answer = client.call(&call).await?;
+    let answer = client.followed(&call, answer).await?;
+    if !answer.status.is_success() {
+        return Err(client.failure(&answer));
+    }
+    decode(&answer)
+}
+
+/// `batches` without their first `rows` rows.
+fn without_first(batches: Vec<RecordBatch>, mut rows: u64) -> VecDeque<RecordBatch> {
+    let rest = batches.into_iter().filter_map(|batch| {
+        let skipped = usize::try_from(rows).unwrap_or(usize::MAX).min(batch.num_rows());
+        rows -= skipped as u64;
+        (skipped < batch.num_rows()).then(|| batch.slice(skipped, batch.num_rows() - skipped))
+    });
+    rest.collect()
 }
 
 fn decode(answer: &Answer) -> Result<Decoded, Failure> {

@@ -93,6 +93,36 @@ fn statements_run_in_order_until_the_first_error() -> Tested {
 }
 
 #[test]
+fn all_statements_are_parsed_before_the_first_one_runs() -> Tested {
+    let fake = Fake::start(|_, _| inline(&[1], 1))?;
+    let failed = query(&fake.url, "SELECT 1;\nSELEC 2").err().ok_or("no error")?.to_string();
+    assert!(failed.contains("line 2:") && fake.asked().is_empty(), "{failed} {:?}", fake.lines());
+    Ok(())
+}
+
+#[test]
+fn a_row_that_is_larger_than_a_page_comes_with_the_whole_result() -> Tested {
+    for elsewhere in [false, true] {
+        let store = Fake::start(|_, _| page(&[1, 2, 3], None))?;
+        let url = store.url.clone();
+        let fake = Fake::start(move |asked, _| match asked.line().as_str() {
+            RUN => Reply::Json(303, record("SUCCEEDED", Some((3, 2)))),
+            line if line.ends_with("page=0") => page(&[1], Some(1)),
+            line if line.ends_with("page=1") => {
+                Reply::Json(422, json!({"error": {"code": "LIMIT_EXCEEDED", "message": "page 1 takes 4000392 bytes"}}))
+            }
+            _ if elsewhere => Reply::Elsewhere(format!("{url}/bucket/key?signature=x")),
+            _ => page(&[1, 2, 3], None),
+        })?;
+        assert_eq!(query(&fake.url, "SELECT n")?, "n\n1\n2\n3\n");
+        assert_eq!(fake.lines().last().cloned(), Some(format!("GET /v1/queries/{ID}/result")));
+        assert_eq!(store.lines(), if elsewhere { vec!["GET /bucket/key?signature=x"] } else { Vec::new() });
+        assert!(store.asked().iter().all(|asked| !asked.headers.contains_key("authorization")));
+    }
+    Ok(())
+}
+
+#[test]
 fn a_large_result_comes_in_pages() -> Tested {
     let fake = Fake::start(|asked, _| match asked.line().as_str() {
         RUN => Reply::Json(303, record("SUCCEEDED", Some((3, 2)))),
@@ -257,6 +287,16 @@ fn a_query_whose_id_is_not_known_yet_is_cancelled_too() -> Tested {
 }
 
 #[test]
+fn options_for_queries_in_this_process_are_refused() -> Tested {
+    for option in [["--allow", "x"], ["--allow-write", "x"], ["--catalog", "x"], ["--warehouse", "s3://b/"], ["--data", "x"]] {
+        let words = ["owlet", "--endpoint", "http://127.0.0.1:9"].into_iter().chain(option);
+        let choice = ServerChoice::resolve(&Args::try_parse_from(words)?.shared, None);
+        assert!(choice.is_err_and(|failure| failure.to_string().contains(option[0])), "{option:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_token_is_shown_to_the_server_and_to_nobody_else() -> Tested {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("token");
@@ -313,5 +353,8 @@ fn explain_goes_before_queries_only_and_places_stay_right() -> Tested {
     assert_eq!(explained("SELECT 1; SELECT\nw", "line 2:1: no column")?, "line 2:1: no column");
     assert_eq!(explained("SELECT 1; SELECT w", "line 1:16: no column")?, "line 1:18: no column");
     assert_eq!(explained("SELECT w", "no place: at all")?, "no place: at all");
+    let named = "COLUMN_NOT_FOUND: line 1:16: no column";
+    assert_eq!(explained("SELECT 1; SELECT w", named)?, "COLUMN_NOT_FOUND: line 1:18: no column");
+    assert_eq!(explained("SELECT 1;\n\nSELECT w", named)?, "COLUMN_NOT_FOUND: line 3:8: no column");
     Ok(())
 }

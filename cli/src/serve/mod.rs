@@ -6,6 +6,7 @@
 //! ```
 
 mod auth;
+mod patience;
 mod server;
 mod workers;
 
@@ -19,6 +20,7 @@ use auth::Auth;
 use axum::middleware::from_fn_with_state;
 use coordinator::http::router;
 use coordinator::{Background, Coordinator, Invocation, Service, ServiceConfig};
+use engine::compute::ComputeThreads;
 use engine::ids::QueryId;
 use engine::session::SharedRuntime;
 use engine::settings::Settings;
@@ -31,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use worker::{InProcessInvoker, Worker};
@@ -57,7 +60,7 @@ pub struct ServePlan {
     pub worker_binary: Option<PathBuf>,
 }
 
-/// Serves until Ctrl-C.
+/// Serves until Ctrl-C, SIGTERM or SIGHUP.
 ///
 /// # Errors
 /// [`Failure::Usage`] for settings that cannot be used, [`Failure::Query`] when the port cannot be opened.
@@ -72,7 +75,7 @@ pub(crate) fn run(settings: Settings, tables: Tables, places: &Places, plan: &Se
         }
     };
     let runtimes = Runtimes::new()?;
-    let compute = runtimes.compute()?.clone();
+    let compute = Arc::clone(runtimes.compute()?);
     let scratch = tempfile::Builder::new().prefix("owlet-").tempdir().map_err(|e| Failure::Usage(e.to_string()))?;
     let settings = serve_settings(settings, &tables, places, plan, &scratch)?;
     let (plan, places, stop) = (plan.clone(), places.clone(), CancellationToken::new());
@@ -86,11 +89,20 @@ pub(crate) fn run(settings: Settings, tables: Tables, places: &Places, plan: &Se
             (_, false) => (Some(in_process(&settings, &compute)?), None),
         };
         let service = service(settings, tables, &places, &plan, invoker, &compute)?;
-        let router = router(service).layer(from_fn_with_state(auth, auth::identify));
+        let lost = service.end_orphans().await.map_err(Failure::Query)?;
+        if lost > 0 {
+            tell(format_args!("{lost} queries of an earlier server were ended (COORDINATOR_LOST)"));
+        }
+        let router = router(Arc::clone(&service)).layer(from_fn_with_state(auth, auth::identify));
         let listener = server::listen(plan.listen).await?;
         let address = listener.local_addr().map_err(|e| Failure::Query(Error::from(e)))?;
         tell(format_args!("serving http://{address} (state in {}; Ctrl-C ends)", plan.state));
-        server::serve(listener, router, stop).await;
+        let stopping = async {
+            stop.cancelled().await;
+            // What ends later is ended by the next server over this folder.
+            drop(timeout(server::STOP_TIME, service.stop()).await);
+        };
+        tokio::join!(server::serve(listener, router, stop.clone()), stopping);
         if let Some(emulator) = emulator {
             emulator.shutdown().await;
         }
@@ -138,10 +150,10 @@ fn serve_settings(
     Ok(settings)
 }
 
-fn in_process(settings: &Settings, compute: &Handle) -> Result<Arc<dyn Invoker>, Failure> {
+fn in_process(settings: &Settings, compute: &Arc<ComputeThreads>) -> Result<Arc<dyn Invoker>, Failure> {
     let unusable = |error: Error| Failure::Usage(error.message);
     let storage = Storage::new(settings).map_err(unusable)?;
-    let shared = SharedRuntime::new(settings).map_err(unusable)?.with_compute(compute.clone());
+    let shared = SharedRuntime::new(settings).map_err(unusable)?.with_threads(Arc::clone(compute));
     Ok(Arc::new(InProcessInvoker::new(Worker::new(settings, storage, shared))))
 }
 
@@ -151,11 +163,11 @@ fn service(
     places: &Places,
     plan: &ServePlan,
     invoker: Option<Arc<dyn Invoker>>,
-    compute: &Handle,
+    compute: &Arc<ComputeThreads>,
 ) -> Result<Arc<Service>, Failure> {
     let unusable = |error: Error| Failure::Usage(error.message);
     let storage = Storage::new(&settings).map_err(unusable)?;
-    let shared = SharedRuntime::new(&settings).map_err(unusable)?.with_compute(compute.clone());
+    let shared = SharedRuntime::new(&settings).map_err(unusable)?.with_threads(Arc::clone(compute));
     let readable = settings.data_locations.clone().unwrap_or_default();
     let workspace = workspace::workspace(tables, places, &settings, &storage, readable)?;
     let coordinator = Coordinator::new(settings, storage, shared, invoker).map_err(unusable)?;

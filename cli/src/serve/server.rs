@@ -1,5 +1,6 @@
 //! Connections: bounded in number, and in the time that a client may take to ask.
 
+use super::patience::Patient;
 use crate::failure::Failure;
 use axum::Router;
 use engine::{Error, ErrorKind};
@@ -18,12 +19,14 @@ use tokio_util::sync::CancellationToken;
 const MAX_CONNECTIONS: usize = 1_024;
 /// Time in which a client must have sent the headers of a request; idle connections are closed after it.
 const HEADER_TIME: Duration = Duration::from_secs(15);
+/// Longest time without progress of an answer that its client does not read.
+const READER_TIME: Duration = Duration::from_secs(30);
 /// Most bytes of headers.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 /// Pause after the system refused a connection, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time for requests under way to end when the server stops.
-const STOP_TIME: Duration = Duration::from_secs(5);
+pub(super) const STOP_TIME: Duration = Duration::from_secs(5);
 
 /// Opens the port.
 ///
@@ -40,11 +43,15 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            next = next => next,
             () = stop.cancelled() => break,
         };
+        let Ok(place) = place else { break };
         while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = accepted else {
             engine::clock::sleep(ACCEPT_PAUSE).await;
@@ -57,7 +64,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
             let _place = place;
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(MAX_HEADER_BYTES);
-            let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+            let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(Patient::new(stream, READER_TIME)), service));
             tokio::select! {
                 // A client that goes away is no error of the server.
                 ended = connection.as_mut() => drop(ended),

@@ -11,6 +11,7 @@ use crate::resolve::Places;
 use crate::resolve::Reports;
 use crate::runner::Runner;
 use crate::session::Session;
+use crate::signals::EndSignals;
 use crate::tell::tell;
 use arrow::array::RecordBatch;
 use coordinator::Receipt;
@@ -143,9 +144,10 @@ fn make_tables(folder: &Path, scale: f64, reports: Reports) -> Result<Generated,
     let made = runtime.block_on(async {
         let mut show = move |progress: Progress| show(&own_bar, &progress);
         let mut making = tokio::task::spawn_blocking(move || generate_until(&own_stop, &own_folder, scale, &mut show));
+        let mut signals = EndSignals::listen();
         let joined = tokio::select! {
             joined = &mut making => joined,
-            Ok(()) = tokio::signal::ctrl_c() => {
+            () = signals.heard() => {
                 stop.store(true, Ordering::Relaxed);
                 making.await
             }

@@ -1,15 +1,16 @@
 //! Lists a principal's queries, newest first, by walking back over windows of time, since stores list oldest first.
 
 use super::hash::principal_key;
-use super::model::QueryState;
+use super::model::{QueryRecord, QueryState};
 use super::records::{QUERIES, StateStore};
 use super::text::parse_query_id;
 use engine::ids::QueryId;
 use engine::{ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
+use object_store::path::Path;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Most queries of one page.
@@ -26,6 +27,9 @@ const WINDOW_GROWTH: i64 = 4;
 
 /// Most records read for one page; with a `state` filter, a page may end here with fewer queries than asked for.
 const MAX_LIST_READS: usize = 2_000;
+
+/// Most records that are read to find the open ones; those of a folder are never removed.
+const MAX_OPEN_READS: usize = 20_000;
 
 /// Records read at the same time.
 const CONCURRENT_READS: usize = 16;
@@ -86,6 +90,30 @@ impl StateStore {
         Ok(ListPage { queries, next: None })
     }
 
+    /// The newest records of all principals that are not final, at most [`MAX_OPEN_READS`] records being read.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn open_records(&self) -> Result<Vec<QueryRecord>> {
+        let mut newest = BTreeMap::new();
+        let mut keys = self.objects.store().list(Some(&self.objects.folder(QUERIES)));
+        while let Some(object) = keys.try_next().await? {
+            let Some(QueryId(id)) = id_of(&object.location) else { continue };
+            newest.insert(id, object.location);
+            if newest.len() > MAX_OPEN_READS {
+                newest.pop_first();
+            }
+        }
+        let mut records = futures::stream::iter(newest.into_values())
+            .map(|path| async move { self.open_record(&path).await })
+            .buffer_unordered(CONCURRENT_READS);
+        let mut open = Vec::new();
+        while let Some(record) = records.try_next().await? {
+            open.extend(record);
+        }
+        Ok(open)
+    }
+
     /// The newest `max` ids from `from` on and below `below`, newest first.
     async fn newest_ids(&self, principal: &str, from: Uuid, below: Option<Uuid>, max: usize) -> Result<Vec<QueryId>> {
         let folder = self.objects.folder_path(QUERIES, &principal_key(principal));
@@ -94,10 +122,7 @@ impl StateStore {
         let mut newest = BTreeSet::new();
         while let Some(object) = keys.try_next().await? {
             // Anything else in the folder is not ours.
-            let Some(QueryId(id)) = object.location.filename().and_then(|name| parse_query_id(name.strip_suffix(".json")?))
-            else {
-                continue;
-            };
+            let Some(QueryId(id)) = id_of(&object.location) else { continue };
             if below.is_some_and(|below| id >= below) {
                 if self.objects.lists_in_key_order() {
                     break;
@@ -110,6 +135,18 @@ impl StateStore {
             }
         }
         Ok(newest.into_iter().rev().map(QueryId).collect())
+    }
+
+    /// The record at `path` if it is not final; one that this build does not read is nobody's here.
+    async fn open_record(&self, path: &Path) -> Result<Option<QueryRecord>> {
+        let Some(stored) = self.objects.get(path).await? else { return Ok(None) };
+        match QueryRecord::decode(&stored.body) {
+            Ok(record) => Ok(Some(record).filter(|record| !record.state.is_final())),
+            Err(error) => {
+                tracing::warn!(%path, %error, "a record that cannot be read stays as it is");
+                Ok(None)
+            }
+        }
     }
 
     /// The summary of a query, if it is still there and in the state that is asked for.
@@ -130,6 +167,11 @@ impl StateStore {
         }
         record.summary().map(Some)
     }
+}
+
+/// The query whose record lies at `path`.
+fn id_of(path: &Path) -> Option<QueryId> {
+    parse_query_id(path.filename()?.strip_suffix(".json")?)
 }
 
 /// The time in a time-ordered id, in milliseconds since 1970.

@@ -72,8 +72,13 @@ impl Objects {
         self.folder_path(folder, key).join(file)
     }
 
+    /// The folder of all keys.
+    pub(crate) fn folder(&self, folder: &str) -> Path {
+        self.base.clone().join(folder)
+    }
+
     pub(crate) fn folder_path(&self, folder: &str, key: &str) -> Path {
-        self.base.clone().join(folder).join(key)
+        self.folder(folder).join(key)
     }
 
     /// The object, or `None` when it does not exist.

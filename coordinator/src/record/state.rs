@@ -93,7 +93,7 @@ impl QueryRecord {
     pub(crate) fn fail(&mut self, now_ms: i64, error: RecordError, receipt: Option<Value>) -> Result<Change, Refusal> {
         self.open_state()?;
         self.error = Some(RecordError::new(error.code, &error.message, error.retryable));
-        self.receipt = receipt;
+        self.set_bill(receipt);
         Ok(self.end(now_ms, QueryState::Failed))
     }
 
@@ -103,7 +103,7 @@ impl QueryRecord {
     /// [`Refusal::Final`].
     pub(crate) fn cancel(&mut self, now_ms: i64, receipt: Option<Value>) -> Result<Change, Refusal> {
         self.open_state()?;
-        self.receipt = receipt;
+        self.set_bill(receipt);
         Ok(self.end(now_ms, QueryState::Cancelled))
     }
 
@@ -130,10 +130,19 @@ impl QueryRecord {
     /// # Errors
     /// [`Refusal::LeaseHeld`] or [`Refusal::Final`].
     pub(crate) fn lost(&mut self, now_ms: i64) -> Result<Change, Refusal> {
-        let state = self.open_state()?;
+        self.open_state()?;
         if !self.is_lost(now_ms) {
             return Err(Refusal::LeaseHeld);
         }
+        self.orphan(now_ms)
+    }
+
+    /// Who owns the state knows that no coordinator is there any more, whatever the lease says.
+    ///
+    /// # Errors
+    /// [`Refusal::Final`].
+    pub(crate) fn orphan(&mut self, now_ms: i64) -> Result<Change, Refusal> {
+        let state = self.open_state()?;
         let (message, retryable) = match state {
             QueryState::Queued => ("no coordinator took the query in time; run it again", true),
             _ if self.may_write() => (
@@ -155,6 +164,18 @@ impl QueryRecord {
     fn may_write(&self) -> bool {
         let first = self.sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
         !READING.iter().any(|word| first.eq_ignore_ascii_case(word))
+    }
+
+    /// What an unfinished query has used: the last report of its progress was before its last attempts ended.
+    fn set_bill(&mut self, receipt: Option<Value>) {
+        let number = |name: &str| receipt.as_ref().and_then(|receipt| receipt.get(name)?.as_u64());
+        if let Some(cost) = number("cost_nano_usd") {
+            self.progress.cost_nano_usd = cost;
+        }
+        if let Some(bytes) = number("data_scanned_bytes") {
+            self.progress.scanned_bytes = bytes;
+        }
+        self.receipt = receipt;
     }
 
     fn open_state(&self) -> Result<QueryState, Refusal> {
@@ -236,7 +257,7 @@ mod tests {
         use QueryState::{Cancelled, Failed, Queued, Running, Succeeded};
         let to = Ok::<QueryState, Refusal>;
         // Event, then what follows in QUEUED and in RUNNING.
-        let table: [(&str, Event, Next, Next); 8] = [
+        let table: [(&str, Event, Next, Next); 9] = [
             ("start", |r| r.start(LATE_MS), to(Running), Err(Refusal::AlreadyRunning)),
             ("progress", |r| r.progress(LATE_MS, RecordProgress::default()), Err(Refusal::NotRunning), to(Running)),
             (
@@ -248,6 +269,7 @@ mod tests {
             ("fail", |r| r.fail(LATE_MS, RecordError::new("INTERNAL", "y", false), None), to(Failed), to(Failed)),
             ("cancel", |r| r.cancel(LATE_MS, None), to(Cancelled), to(Cancelled)),
             ("request_cancel", |r| r.request_cancel(LATE_MS), to(Cancelled), to(Running)),
+            ("orphan", |r| r.orphan(LATE_MS), to(Failed), to(Failed)),
             ("lost, late", |r| r.lost(LATE_MS), to(Failed), to(Failed)),
             ("lost, early", |r| r.lost(SUBMITTED_MS), Err(Refusal::LeaseHeld), Err(Refusal::LeaseHeld)),
         ];
@@ -270,6 +292,19 @@ mod tests {
                     assert_eq!(after.lease_expires_at.is_none(), after.state.is_final(), "{name} in {state:?}");
                 }
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_an_unfinished_query_has_cost_is_what_its_receipt_says() -> Result<(), String> {
+        let bill = Some(json!({ "cost_nano_usd": 77, "data_scanned_bytes": 5 }));
+        let mut failed = in_state(QueryState::Running)?;
+        failed.fail(LATE_MS, RecordError::new("X", "y", false), bill.clone()).map_err(|refusal| format!("{refusal:?}"))?;
+        let mut cancelled = in_state(QueryState::Running)?;
+        cancelled.cancel(LATE_MS, bill).map_err(|refusal| format!("{refusal:?}"))?;
+        for record in [failed, cancelled] {
+            assert_eq!((record.progress.cost_nano_usd, record.progress.scanned_bytes), (77, 5), "{:?}", record.state);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! ```
 //! **Invariant:** a query that was answered for has a record, and whoever ends it makes the record final.
 
+mod life;
 mod own;
 mod request;
 mod run;
@@ -26,6 +27,7 @@ use engine::clock::{Stopwatch, now_ms, sleep, time_ordered_uuid};
 use engine::ids::QueryId;
 use engine::storage::{Meter, Pins};
 use engine::{Error, ErrorKind, Result};
+use life::{Life, stopped};
 use object_store::path::Path;
 use request::{Checked, parameter};
 use sql::{PreparedStatements, Statement, StatementKind, with_parameters};
@@ -34,7 +36,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
 use url::Url;
 
 /// Longest time that a request to the state store is tried again.
@@ -113,6 +114,7 @@ pub struct Service {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     max_queued: usize,
+    life: Life,
 }
 
 /// What became of a request.
@@ -156,6 +158,7 @@ impl Service {
             places: Arc::new(Semaphore::new(config.max_running.max(1))),
             waiting: AtomicUsize::new(0),
             max_queued: config.max_queued,
+            life: Life::new(),
         }))
     }
 
@@ -215,6 +218,7 @@ impl Service {
     /// # Errors
     /// When its record cannot be read or changed.
     pub async fn run_queued(self: &Arc<Self>, id: QueryId, principal: &str, mut invocation: Invocation) -> Result<()> {
+        let _alive = self.life.enter();
         let place = self.place().await;
         let watch = Stopwatch::start();
         let started = self.state_of(&invocation)?.transition(id, principal, |record| record.start(now_ms())).await?;
@@ -232,7 +236,7 @@ impl Service {
             Err(error) => Err(error.clone()),
         };
         match statement {
-            Ok(statement) => drop(Box::pin(self.run(record, statement, invocation, CancellationToken::new())).await?),
+            Ok(statement) => drop(Box::pin(self.run(record, statement, invocation, self.life.stopping().child_token())).await?),
             Err(error) => drop(self.end(&record, error).await?),
         }
         Ok(())
@@ -382,6 +386,9 @@ impl Service {
 
     /// One of the places of running queries; waits its turn.
     async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        if self.life.stopping().is_cancelled() {
+            return Err(stopped());
+        }
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(place);
         }
@@ -389,7 +396,11 @@ impl Service {
         if waiting.before >= self.max_queued {
             return Err(Error::new(ErrorKind::Throttled, format!("{} queries wait already; try again later", self.max_queued)));
         }
-        Arc::clone(&self.places).acquire_owned().await.map_err(|_| Error::internal("no query runs here any more"))
+        tokio::select! {
+            biased;
+            () = self.life.stopping().cancelled() => Err(stopped()),
+            place = Arc::clone(&self.places).acquire_owned() => place.map_err(|_| Error::internal("no query runs here any more")),
+        }
     }
 }
 

@@ -49,10 +49,11 @@ impl Service {
         invocation: Invocation,
         place: OwnedSemaphorePermit,
     ) -> Result<Submitted> {
-        let (service, cancel) = (Arc::clone(self), CancellationToken::new());
+        let (service, cancel) = (Arc::clone(self), self.life.stopping().child_token());
         let _cancels_when_dropped = cancel.clone().drop_guard();
+        let alive = self.life.enter();
         let task = Handle::current().spawn(async move {
-            let _place = place;
+            let _running_here = (place, alive);
             Box::pin(service.run(record, statement, invocation, cancel)).await
         });
         match task.await.map_err(|_| Error::internal("the query panicked: this is a defect in the engine"))?? {
