@@ -6,6 +6,7 @@ mod membership;
 mod names;
 mod nullable;
 mod path;
+mod sets;
 mod shadow;
 mod shown;
 #[cfg(test)]
@@ -96,6 +97,7 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
     };
     let plan = plan
         .and_then(without_lateral_unnest)
+        .and_then(sets::with_counts)
         .and_then(membership::with_memberships)
         .and_then(nullable::with_nullable_subqueries)
         .map_err(|error| planning_error(error, Some(&query)))?;
