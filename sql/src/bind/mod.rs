@@ -15,6 +15,7 @@ mod shown;
 mod tests;
 mod unions;
 mod using;
+mod using_stars;
 mod versions;
 
 pub use names::{Resolved, Scope, TableResolver};
@@ -84,6 +85,7 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
     let versions = versions::take(state, &mut query).await?;
     shadow::without_shadowing(&mut query);
     using::without_outer_using(&mut query)?;
+    using_stars::without_keys(&mut query)?;
     unions::balance(&mut query);
     let names = Names::of(state, scope, &query, &versions, depth).await?;
     path::hide(&mut query, names.with_path())?;
