@@ -40,6 +40,9 @@ pub fn session_options(settings: &Settings, partitions: usize) -> Vec<SessionOpt
         // at scale 1 that halves what TPC-H sends through the exchange. DataFusion's defaults are 1 MiB and 131,072 rows.
         option("datafusion.optimizer.hash_join_single_partition_threshold", BROADCAST_BYTES.to_string()),
         option("datafusion.optimizer.hash_join_single_partition_threshold_rows", BROADCAST_ROWS.to_string()),
+        // Its bound for min and max leaves out rows that other aggregates of the same SELECT need, where those are over an
+        // expression or have a FILTER.
+        option("datafusion.optimizer.enable_aggregate_dynamic_filter_pushdown", "false".into()),
         // Positions in error messages.
         option("datafusion.sql_parser.collect_spans", "true".into()),
         option("datafusion.catalog.information_schema", "true".into()),

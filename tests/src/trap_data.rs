@@ -1,4 +1,4 @@
-//! The eight tiny tables of the correctness traps, four Parquet files each, always the same.
+//! The ten tiny tables of the correctness traps, four Parquet files each, always the same.
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
@@ -69,6 +69,11 @@ pub fn write(dir: &Path) {
             let (k, v): (Vec<Option<i64>>, Vec<i64>) = rows.into_iter().unzip();
             file(dir, name, part, vec![("k", ints(k)), ("v", ints(v.into_iter().map(Some).collect()))]);
         }
+        file(dir, "nans", part, vec![("x", Arc::new(Float64Array::from(vec![1.0, f64::NAN])) as ArrayRef)]);
+        let limits = [vec![(100, "z"), (1, "y")], vec![(5, "a"), (6, "c")], vec![(7, "b"), (8, "d")], vec![(9, "m")]];
+        let (d, k): (Vec<i64>, Vec<&str>) = limits[part as usize].iter().copied().unzip();
+        let k = k.into_iter().map(String::from).collect();
+        file(dir, "limits", part, vec![("d", ints(d.into_iter().map(Some).collect())), ("k", texts(k))]);
         file(dir, "emp", part, vec![("e", ints(vec![]))]);
     }
 }

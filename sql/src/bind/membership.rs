@@ -129,8 +129,11 @@ impl Made {
                 other => self.value(Expr::Not(Box::new(other)), schema),
             },
             Expr::InSubquery(membership) if !membership.negated => Ok(Expr::InSubquery(membership)),
-            // The optimizer's join looks at every NULL, also in rows that belong to other rows outside.
-            Expr::InSubquery(membership) if is_top && membership.subquery.outer_ref_columns.is_empty() => {
+            // The optimizer's join looks at every NULL, also in rows that belong to other rows outside; and at none where it has
+            // no column to join on.
+            Expr::InSubquery(membership)
+                if is_top && membership.subquery.outer_ref_columns.is_empty() && membership.expr.any_column_refs() =>
+            {
                 Ok(Expr::InSubquery(membership))
             }
             Expr::InSubquery(membership) if is_top => self.not_exists(membership, schema),

@@ -1,17 +1,21 @@
 //! A statement to a logical plan: finds the tables that it names and gives errors their place in the text.
 
 mod columns;
+mod correlated;
 mod distinct;
 mod membership;
 mod names;
 mod nullable;
+mod own_names;
 mod path;
+mod sets;
 mod shadow;
 mod shown;
 #[cfg(test)]
 mod tests;
 mod unions;
 mod using;
+mod using_stars;
 mod versions;
 
 pub use names::{Resolved, Scope, TableResolver};
@@ -25,8 +29,7 @@ use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, JoinConstraint, LogicalPlan, Operator};
+use datafusion::logical_expr::{Expr, JoinConstraint, LogicalPlan};
 use datafusion::sql::parser::Statement as ParsedStatement;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::{Query, Statement as AstStatement};
@@ -82,6 +85,7 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
     let versions = versions::take(state, &mut query).await?;
     shadow::without_shadowing(&mut query);
     using::without_outer_using(&mut query)?;
+    using_stars::without_keys(&mut query)?;
     unions::balance(&mut query);
     let names = Names::of(state, scope, &query, &versions, depth).await?;
     path::hide(&mut query, names.with_path())?;
@@ -96,10 +100,13 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
     };
     let plan = plan
         .and_then(without_lateral_unnest)
+        .and_then(sets::with_counts)
+        .and_then(correlated::with_single_rows)
         .and_then(membership::with_memberships)
         .and_then(nullable::with_nullable_subqueries)
         .map_err(|error| planning_error(error, Some(&query)))?;
     refuse_leftovers(&plan)?;
+    let plan = own_names::with_own_names(plan).map_err(|error| planning_error(error, Some(&query)))?;
     if has_star_over_using(&query) {
         check_using_first(&plan)?;
     }
@@ -147,19 +154,13 @@ fn refuse_leftovers(plan: &LogicalPlan) -> Result<()> {
                 }
             }
         }
-        node.apply_expressions(|expression| {
-            let is_uneven = expression.exists(|part| match part {
-                Expr::ScalarSubquery(inner) if !inner.outer_ref_columns.is_empty() => has_uneven_aggregate(&inner.subquery),
-                _ => Ok(false),
-            })?;
-            if is_uneven {
-                found = Some("an aggregate over rows that are compared to the row outside by anything but =");
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })?;
         Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     walk.map_err(|error| planning_error(error, None))?;
+    let found = match found {
+        None => correlated::unsupported(plan).map_err(|error| planning_error(error, None))?,
+        found => found,
+    };
     found.map_or(Ok(()), |what| Err(message::not_supported(None, what)))
 }
 
@@ -181,32 +182,6 @@ fn has_part(plan: &LogicalPlan, is: fn(&Expr) -> bool) -> Result<bool, DataFusio
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     Ok(found)
-}
-
-/// Whether `plan` has an aggregate without groups over a condition with outer columns that is no equation: no join gives its rows.
-fn has_uneven_aggregate(plan: &LogicalPlan) -> Result<bool, DataFusionError> {
-    let mut found = false;
-    plan.apply(|node| {
-        let LogicalPlan::Aggregate(aggregate) = node else { return Ok(TreeNodeRecursion::Continue) };
-        aggregate.input.apply(|below| {
-            if let LogicalPlan::Filter(filter) = below {
-                found |= split_conjunction(&filter.predicate).into_iter().any(|part| part.contains_outer() && !is_equation(part));
-            }
-            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-        })
-    })?;
-    Ok(found)
-}
-
-/// Whether `condition` is a column, or one that is cast, equal to what is the same for all rows inside.
-fn is_equation(condition: &Expr) -> bool {
-    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return false };
-    let is_column = |side: &Expr| match side {
-        Expr::Column(_) => true,
-        Expr::Cast(cast) => matches!(cast.expr.as_ref(), Expr::Column(_)),
-        _ => false,
-    };
-    is_column(left) && !right.any_column_refs() || is_column(right) && !left.any_column_refs()
 }
 
 /// Refuses joins with USING whose columns are not the first ones already: a `*` would have another order than Athena's.

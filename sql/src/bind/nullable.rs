@@ -50,7 +50,7 @@ fn nullable(subquery: Subquery) -> Result<Transformed<Expr>> {
 }
 
 /// Whether `plan` gives one row whatever its tables hold.
-fn has_one_row(plan: &LogicalPlan) -> bool {
+pub(super) fn has_one_row(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(projection) => has_one_row(&projection.input),
         LogicalPlan::SubqueryAlias(alias) => has_one_row(&alias.input),

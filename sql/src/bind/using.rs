@@ -64,6 +64,14 @@ fn constraint(join: &mut Join) -> Option<(&mut JoinConstraint, Kept)> {
     }
 }
 
+/// The columns that `join` is on, if it is one with USING.
+pub(super) fn using_columns(join: &mut Join) -> Option<&[ObjectName]> {
+    match constraint(join) {
+        Some((JoinConstraint::Using(names), _)) => Some(names),
+        _ => None,
+    }
+}
+
 /// The side whose values of the columns of USING are in the result.
 #[derive(Clone, Copy, PartialEq)]
 enum Kept {
@@ -315,11 +323,11 @@ fn column(relation: &str, name: &str) -> Expr {
     Expr::CompoundIdentifier(vec![Ident::with_quote('"', relation), Ident::with_quote('"', name)])
 }
 
-fn object_name(name: &str) -> ObjectName {
+pub(super) fn object_name(name: &str) -> ObjectName {
     ObjectName::from(vec![Ident::with_quote('"', name)])
 }
 
-fn column_name(name: &ObjectName) -> Result<String> {
+pub(super) fn column_name(name: &ObjectName) -> Result<String> {
     match name.0.as_slice() {
         [part] => part.as_ident().map_or_else(|| refused("of a function"), |ident| Ok(ident.value.to_lowercase())),
         _ => refused("of a column with a relation"),
@@ -327,7 +335,7 @@ fn column_name(name: &ObjectName) -> Result<String> {
 }
 
 /// The name that columns of `relation` are qualified with, in lower case.
-fn relation_name(relation: &TableFactor) -> Result<String> {
+pub(super) fn relation_name(relation: &TableFactor) -> Result<String> {
     let ident = match relation {
         TableFactor::Table { alias: None, name, .. } => name.0.last().and_then(|part| part.as_ident()),
         TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } | TableFactor::UNNEST { alias, .. } => {

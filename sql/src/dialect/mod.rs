@@ -10,6 +10,7 @@
 pub(crate) mod averages;
 pub(crate) mod casts;
 pub(crate) mod coercion;
+pub(crate) mod filters;
 mod floats;
 pub(crate) mod lateral;
 pub(crate) mod operators;
@@ -23,7 +24,10 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::planner::{ExprPlanner, RelationPlanner};
 use datafusion::optimizer::Analyzer;
-use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use std::any::TypeId;
 use std::sync::Arc;
 
@@ -36,7 +40,7 @@ pub const SESSION_OPTIONS: [(&str, &str); 4] = [
     ("datafusion.sql_parser.collect_spans", "true"),
 ];
 
-/// `builder` with the planners and the analyzer rule of Athena's SQL; for the session that plans, workers need none of it.
+/// `builder` with the planners and the rules of Athena's SQL; for the session that plans, workers need none of it.
 pub fn session(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     let expressions: Arc<dyn ExprPlanner> = Arc::new(operators::AthenaOperators);
     // The first planner that answers wins.
@@ -50,7 +54,7 @@ pub fn session(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     rules.insert(coercion, Arc::new(coercion::AthenaCoercion));
     rules.insert(coercion, Arc::new(averages::Averages));
     rules.push(Arc::new(casts::AthenaCasts::default()));
-    builder.with_analyzer_rules(rules)
+    builder.with_analyzer_rules(rules).with_optimizer_rules(filters::optimizer_rules())
 }
 
 /// `node` with the schema that follows from its inputs and expressions: what is below may have other types and columns now.
@@ -125,6 +129,19 @@ impl Dialect for AthenaDialect {
 
     fn allow_extract_custom(&self) -> bool {
         true
+    }
+
+    /// `a IS DISTINCT FROM b AND c`: what follows AND is no part of the comparison, as it is to the parser.
+    fn parse_infix(&self, parser: &mut Parser<'_>, left: &Expr, _: u8) -> Option<Result<Expr, ParserError>> {
+        let is_equal = parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]);
+        if !is_equal && !parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
+            return None;
+        }
+        let compared = |right| {
+            let (left, right) = (Box::new(left.clone()), Box::new(right));
+            if is_equal { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }
+        };
+        Some(parser.parse_subexpr(self.prec_value(Precedence::Between)).map(compared))
     }
 
     // For `STRUCT<..>`, what ROW types are written as.

@@ -10,6 +10,7 @@ mod joins;
 mod labels;
 mod literal;
 mod select;
+mod windows;
 
 pub(crate) use joins::has_star_over_using;
 pub(crate) use labels::{ANONYMOUS, label, with_unique_names};

@@ -1,7 +1,7 @@
 //! Queries: rows without SELECT, names of columns, limits, and clauses that Athena does not have.
 
 use super::labels::{name_columns, name_fields};
-use super::{Rewriter, joins, nested, not_supported, number, place, take, template};
+use super::{Rewriter, joins, nested, not_supported, number, place, take, template, windows};
 use crate::message;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Distinct, Expr, GroupByExpr, Ident, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem,
@@ -27,6 +27,7 @@ pub(super) fn rewrite_query(query: &mut Query) -> Result<()> {
     for table in query.with.iter().flat_map(|with| &with.cte_tables) {
         check_alias(&table.alias)?;
     }
+    windows::write_out(query)?;
     rewrite_limits(query)?;
     if let Some(order) = &query.order_by
         && let OrderByKind::All(_) = &order.kind
@@ -281,6 +282,7 @@ impl Rewriter {
             return Err(message::at(place(select), "SELECT without columns"));
         }
         joins::check_joins(select)?;
+        windows::write_out_of(select, None)?;
         let changed = select.projection.iter().find(|item| match item {
             SelectItem::QualifiedWildcard(_, options) | SelectItem::Wildcard(options) => !is_plain(options),
             _ => false,

@@ -1,0 +1,230 @@
+//! Queries that refer to the row outside: those of one row are values, and those are refused that become wrong joins.
+//!
+//! The optimizer moves conditions with outer columns up through the query and joins on them. That leaves out what an
+//! aggregate gives of no rows, and changes what windows, limits and outer joins see.
+
+use super::nullable::has_one_row;
+use crate::dialect::filters::has_total;
+use crate::dialect::with_schema_again;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{JoinType, Result};
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{BinaryExpr, Expr, FetchType, Limit, LogicalPlan, Operator, SkipType, Subquery, lit};
+
+/// `plan` with EXISTS, IN and ANY over a query of one row that refers to the row outside as what they are: true, and comparisons.
+///
+/// # Errors
+/// None for plans that the planner made.
+pub(super) fn with_single_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        let node = node.map_expressions(|expression| {
+            let name = names.save(&expression);
+            let rewritten = expression.transform_up(single_row)?;
+            Ok(rewritten.update_data(|expression| name.restore(expression)))
+        })?;
+        if node.transformed { node.map_data(with_schema_again) } else { Ok(node) }
+    })?;
+    Ok(rewritten.data)
+}
+
+fn single_row(part: Expr) -> Result<Transformed<Expr>> {
+    let is_single = |query: &Subquery| !query.outer_ref_columns.is_empty() && has_one_row(&query.subquery);
+    let compared = |left, op, query| {
+        let right = Box::new(Expr::ScalarSubquery(query));
+        Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
+    };
+    match part {
+        Expr::Exists(Exists { subquery, negated }) if is_single(&subquery) => Ok(Transformed::yes(lit(!negated))),
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) if is_single(&subquery) => {
+            compared(expr, if negated { Operator::NotEq } else { Operator::Eq }, subquery)
+        }
+        Expr::SetComparison(SetComparison { expr, subquery, op, .. }) if is_single(&subquery) => compared(expr, op, subquery),
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// What is not supported of the queries in `plan` that refer to the row outside, if anything.
+pub(super) fn unsupported(plan: &LogicalPlan) -> Result<Option<&'static str>> {
+    let mut found = None;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Join(join) = node
+            && let Some(query) = lateral(&join.right)
+        {
+            found = found.or(Walk::of(query, Kind::Lateral)?);
+        }
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                let (query, kind) = match part {
+                    Expr::Exists(exists) => (&exists.subquery, Kind::Exists),
+                    Expr::InSubquery(within) => (&within.subquery, Kind::In),
+                    Expr::SetComparison(set) => (&set.subquery, Kind::In),
+                    Expr::ScalarSubquery(query) => (query, Kind::Scalar),
+                    _ => return Ok(TreeNodeRecursion::Continue),
+                };
+                found = found.or(Walk::of(query, kind)?);
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
+/// The query of LATERAL. Queries within expressions are such nodes too to a walk that goes into them.
+fn lateral(plan: &LogicalPlan) -> Option<&Subquery> {
+    match plan {
+        LogicalPlan::Subquery(query) => Some(query),
+        LogicalPlan::SubqueryAlias(alias) => match alias.input.as_ref() {
+            LogicalPlan::Subquery(query) => Some(query),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Exists,
+    In,
+    Scalar,
+    Lateral,
+}
+
+/// What is between a node and the top of its query.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Above {
+    /// Nothing, or what only chooses columns.
+    Columns,
+    /// And one condition.
+    Condition,
+    More,
+}
+
+/// A walk over a query in the order of the optimizer's.
+struct Walk {
+    kind: Kind,
+    /// Whether a condition with outer columns was met already, perhaps in another relation.
+    has_conditions: bool,
+}
+
+impl Walk {
+    fn of(query: &Subquery, kind: Kind) -> Result<Option<&'static str>> {
+        if !holds(&query.subquery)? {
+            return Ok(None);
+        }
+        Self { kind, has_conditions: false }.node(&query.subquery, Above::Columns)
+    }
+
+    fn node(&mut self, node: &LogicalPlan, above: Above) -> Result<Option<&'static str>> {
+        if let LogicalPlan::Subquery(_) = node {
+            return Ok(None);
+        }
+        let below = match node {
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => above,
+            LogicalPlan::Filter(_) if above == Above::Columns => Above::Condition,
+            _ => Above::More,
+        };
+        for input in node.inputs() {
+            if let Some(what) = self.node(input, below)? {
+                return Ok(Some(what));
+            }
+        }
+        let holds = holds(node)?;
+        Ok(match node {
+            LogicalPlan::Filter(filter) => {
+                self.has_conditions |= filter.predicate.contains_outer();
+                None
+            }
+            LogicalPlan::Limit(limit) if self.has_conditions && (holds || self.kind == Kind::Exists) => {
+                let is_harmless = self.kind == Kind::Exists && holds && above == Above::Columns && has_first_row(limit)?;
+                (!is_harmless).then_some("LIMIT or OFFSET in a query that refers to the row outside")
+            }
+            LogicalPlan::Window(_) if holds => Some("a window function over rows that are compared to the row outside"),
+            LogicalPlan::Distinct(_) if holds => self.grouped(node, false)?,
+            LogicalPlan::Aggregate(aggregate) => {
+                let is_total = has_total(aggregate);
+                let is_alone = match self.kind {
+                    Kind::Exists | Kind::In => false,
+                    Kind::Scalar => above != Above::More,
+                    Kind::Lateral => above == Above::Columns,
+                };
+                let is_touched = holds || self.has_conditions && self.kind == Kind::Lateral;
+                match self.grouped(node, !aggregate.aggr_expr.is_empty())? {
+                    Some(what) if holds => Some(what),
+                    _ if is_total && is_touched && !is_alone => {
+                        Some("an aggregate without groups inside of a query that refers to the row outside")
+                    }
+                    _ => None,
+                }
+            }
+            LogicalPlan::Join(join) => {
+                let (left, right) = (self::holds(&join.left)?, self::holds(&join.right)?);
+                let is_wrong = match join.join_type {
+                    JoinType::Inner => false,
+                    JoinType::Left => right,
+                    JoinType::Right => left,
+                    _ => left || right,
+                };
+                is_wrong.then_some("a condition on the row outside below an outer join, INTERSECT or EXCEPT")
+            }
+            _ => None,
+        })
+    }
+
+    /// What is wrong with rows that are put together over conditions of which one is no equation.
+    fn grouped(&self, node: &LogicalPlan, has_functions: bool) -> Result<Option<&'static str>> {
+        // What is put together twice exists all the same.
+        let counts = has_functions || matches!(self.kind, Kind::Scalar | Kind::Lateral);
+        let is_wrong = counts && has_uneven_condition(node)?;
+        Ok(is_wrong.then_some("an aggregate over rows that are compared to the row outside by anything but ="))
+    }
+}
+
+/// Whether a limit leaves one row of any.
+fn has_first_row(limit: &Limit) -> Result<bool> {
+    let has_fetch = match limit.get_fetch_type()? {
+        FetchType::Literal(fetch) => fetch.is_none_or(|rows| rows > 0),
+        FetchType::UnsupportedExpr => false,
+    };
+    Ok(has_fetch && matches!(limit.get_skip_type()?, SkipType::Literal(0)))
+}
+
+/// Whether a condition of the query `plan` itself has outer columns.
+pub(super) fn holds(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply(|node| {
+        found |= node.contains_outer_reference();
+        Ok(match node {
+            _ if found => TreeNodeRecursion::Stop,
+            LogicalPlan::Subquery(_) => TreeNodeRecursion::Jump,
+            _ => TreeNodeRecursion::Continue,
+        })
+    })?;
+    Ok(found)
+}
+
+/// Whether a condition below `node` compares with the row outside by anything but an equation: no join gives its rows.
+fn has_uneven_condition(node: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    node.apply(|below| {
+        if let LogicalPlan::Filter(filter) = below {
+            found |= split_conjunction(&filter.predicate).into_iter().any(|part| part.contains_outer() && !is_equation(part));
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
+/// Whether `condition` is a column, or one that is cast, equal to what is the same for all rows inside.
+fn is_equation(condition: &Expr) -> bool {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return false };
+    let is_column = |side: &Expr| match side {
+        Expr::Column(_) => true,
+        Expr::Cast(cast) => matches!(cast.expr.as_ref(), Expr::Column(_)),
+        _ => false,
+    };
+    is_column(left) && !right.any_column_refs() || is_column(right) && !left.any_column_refs()
+}
