@@ -177,9 +177,10 @@ mod tests {
         Builder::new_multi_thread().worker_threads(1).enable_all().build()
     }
 
-    fn spinning(stop: &Arc<AtomicBool>) -> impl Future<Output = ()> + Send + 'static {
-        let stop = Arc::clone(stop);
+    fn spinning(started: &Arc<AtomicBool>, stop: &Arc<AtomicBool>) -> impl Future<Output = ()> + Send + 'static {
+        let (started, stop) = (Arc::clone(started), Arc::clone(stop));
         async move {
+            started.store(true, Ordering::Relaxed);
             while !stop.load(Ordering::Relaxed) {
                 std::hint::spin_loop();
             }
@@ -188,10 +189,10 @@ mod tests {
 
     #[tokio::test]
     async fn threads_that_never_pause_are_replaced() -> Result<(), Box<dyn std::error::Error>> {
-        let (threads, stop) = (ComputeThreads::new(one_thread)?, Arc::new(AtomicBool::new(false)));
+        let (threads, started, stop) = (ComputeThreads::new(one_thread)?, Arc::default(), Arc::default());
         let lease = threads.lease();
-        let task = lease.spawn(spinning(&stop));
-        while !is_at_work(lease.metrics().worker_park_unpark_count(0)) {
+        let task = lease.spawn(spinning(&started, &stop));
+        while !started.load(Ordering::Relaxed) {
             sleep(REST_POLL).await;
         }
         task.abort();
