@@ -11,6 +11,7 @@ mod nan;
 mod percentile;
 mod refused;
 mod sliding;
+mod spans;
 mod sum;
 
 use super::Functions;

@@ -2,12 +2,12 @@
 
 use super::adapt::{Adapted, Before};
 use super::sliding::Sliding;
+use super::spans::Spans;
 use crate::functions::define::{DAY_TIME, YEAR_MONTH};
 use crate::functions::nested::list_of;
-use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, PrimitiveArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Decimal128Type, DurationMillisecondType, Field, FieldRef, Int64Type, IntervalYearMonthType};
-use arrow::error::ArrowError;
 use datafusion::common::{Result, ScalarValue, exec_err, not_impl_err, plan_err};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -177,7 +177,7 @@ impl AggregateUDFImpl for Sum {
 }
 
 /// Numbers whose sums may run over.
-trait Whole: ArrowPrimitiveType + std::fmt::Debug {
+pub(super) trait Whole: ArrowPrimitiveType + std::fmt::Debug {
     /// The sum, and whether the machine's number ran over.
     fn plus(left: Self::Native, right: Self::Native) -> (Self::Native, bool);
     /// Whether a sum is one of the type.
@@ -227,7 +227,7 @@ impl Whole for Decimal128Type {
 /// The first number with more digits than a decimal has.
 const DECIMAL_END: u128 = 10_u128.pow(38);
 
-fn overflow<T>(of: &DataType) -> Result<T> {
+pub(super) fn overflow<T>(of: &DataType) -> Result<T> {
     match of {
         DataType::Decimal128(..) => exec_err!("Decimal overflow"),
         &DAY_TIME | &YEAR_MONTH => exec_err!("interval addition overflow"),
@@ -235,7 +235,7 @@ fn overflow<T>(of: &DataType) -> Result<T> {
     }
 }
 
-fn numbers<T: Whole>(columns: &[ArrayRef]) -> Result<&PrimitiveArray<T>> {
+pub(super) fn numbers<T: Whole>(columns: &[ArrayRef]) -> Result<&PrimitiveArray<T>> {
     match columns.first().and_then(|column| column.as_primitive_opt::<T>()) {
         Some(values) => Ok(values),
         None => exec_err!("sum: expected values of {}", T::DATA_TYPE),
@@ -244,68 +244,6 @@ fn numbers<T: Whole>(columns: &[ArrayRef]) -> Result<&PrimitiveArray<T>> {
 
 fn bigints(columns: &[ArrayRef]) -> Result<&Int64Array> {
     numbers(columns)
-}
-
-/// The sum of one group of intervals.
-#[derive(Debug)]
-struct Spans<T: Whole> {
-    total: T::Native,
-    count: i64,
-}
-
-impl<T: Whole> Default for Spans<T> {
-    fn default() -> Self {
-        Self { total: T::default_value(), count: 0 }
-    }
-}
-
-impl<T: Whole> Spans<T> {
-    fn change(
-        &mut self,
-        values: &[ArrayRef],
-        change: fn(T::Native, T::Native) -> Result<T::Native, ArrowError>,
-        sign: i64,
-    ) -> Result<()> {
-        let values = numbers::<T>(values)?;
-        for value in values.iter().flatten() {
-            match change(self.total, value) {
-                Ok(total) => self.total = total,
-                Err(_) => return overflow(&T::DATA_TYPE),
-            }
-        }
-        self.count += sign * (values.len() - values.null_count()) as i64;
-        Ok(())
-    }
-}
-
-impl<T: Whole> Accumulator for Spans<T> {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.change(values, T::Native::add_checked, 1)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.change(values, T::Native::sub_checked, -1)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        true
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        ScalarValue::new_primitive::<T>((self.count > 0).then_some(self.total), &T::DATA_TYPE)
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.evaluate()?])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.update_batch(states)
-    }
 }
 
 /// The sum of one group of decimals.
