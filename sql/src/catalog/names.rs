@@ -26,11 +26,26 @@ pub fn check_name(what: &str, name: &str) -> Result<()> {
 /// As [`check_name`].
 pub fn check_column(name: &str) -> Result<()> {
     let bad = |c: char| c.is_control() || matches!(c, ',' | '`' | '<' | '>' | '/');
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains(bad) {
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains(bad) || name.eq_ignore_ascii_case(super::PATH) {
         let shown: String = name.escape_default().take(80).collect();
         return Err(Error::invalid(format!("InvalidInputException: '{shown}' is no column name here")));
     }
     Ok(())
+}
+
+/// Checks the name of a partition column, which is part of its folders' names too: letters and digits, `_`, `-`, `$` and blanks.
+///
+/// # Errors
+/// As [`check_name`].
+pub fn check_partition_key(name: &str) -> Result<()> {
+    check_column(name)?;
+    if name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | ' ')) {
+        return Ok(());
+    }
+    let shown: String = name.escape_default().take(80).collect();
+    Err(Error::invalid(format!(
+        "InvalidInputException: '{shown}' is no name of a partition column here: letters, digits, _, -, $ and blanks"
+    )))
 }
 
 #[cfg(test)]
@@ -47,6 +62,11 @@ mod tests {
         for name in ["t", "my-table", "t$1", "_x", "2024"] {
             assert!(check_name("table", name).is_ok(), "{name:?}");
         }
+        assert!(check_column("$PATH").is_err());
+        for name in ["k.x", "k%x", "a:b", "k'x", "k=x", "k/x", ".k", "$path"] {
+            assert!(check_partition_key(name).is_err(), "{name}");
+        }
+        assert!(check_partition_key("größe_1").is_ok());
         assert!(check_column("größe m²").is_ok() && check_column("a\nb").is_err());
     }
 }

@@ -355,6 +355,27 @@ impl<'a> Reader<'a> {
         if (1..=longest).contains(&length) { Ok(length) } else { Err("the length is out of range") }
     }
 
+    /// `COMMENT 'text'`, of which nothing is kept.
+    fn comment(&mut self) -> Result<(), &'static str> {
+        const WORD: usize = "comment".len();
+        let is_there = self.skip().rest.get(..WORD).is_some_and(|word| word.eq_ignore_ascii_case("comment"));
+        if !is_there {
+            return Ok(());
+        }
+        let text = self.rest.get(WORD..).unwrap_or_default().trim_start();
+        let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"')).ok_or("a comment needs its text")?;
+        let mut letters = text.char_indices().skip(1).peekable();
+        while let Some((place, letter)) = letters.next() {
+            if letter == '\\' {
+                letters.next();
+            } else if letter == quote && letters.next_if(|(_, next)| *next == quote).is_none() {
+                self.rest = text.get(place + 1..).unwrap_or_default();
+                return Ok(());
+            }
+        }
+        Err("a comment does not end")
+    }
+
     fn fields(&mut self, depth: usize) -> Result<HiveType, &'static str> {
         self.need('<', "struct needs <name:type,..>")?;
         let mut fields: Vec<(String, HiveType)> = Vec::new();
@@ -362,6 +383,7 @@ impl<'a> Reader<'a> {
             let name = self.field_name()?;
             self.need(':', "a field needs name:type")?;
             let kind = self.hive_type(depth + 1)?;
+            self.comment()?;
             if fields.iter().any(|(known, _)| *known == name) {
                 return Err("a field is there twice");
             }
@@ -405,6 +427,11 @@ mod tests {
             ("varchar(10)", "varchar(10)", "varchar(10)"),
             ("char(3)", "char(3)", "char(3)"),
             ("timestamp", "timestamp", "timestamp(3)"),
+            (
+                "struct<a:int COMMENT 'it\\'s, ''x''>',b:string comment \"\">",
+                "struct<a:int,b:string>",
+                "row(a integer, b varchar)",
+            ),
             (
                 "array<struct<A:int, b : map<string,double>>>",
                 "array<struct<a:int,b:map<string,double>>>",

@@ -4,6 +4,7 @@
 //! query of a view is kept as the text that it is.
 
 use std::fmt;
+use std::ops::Range;
 
 /// A piece of text.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,6 +70,35 @@ pub(super) fn tokens(sql: &str) -> Vec<Placed> {
         all.push(Placed { token: Token::End, start: sql.len(), end: sql.len() });
     }
     all
+}
+
+/// Where the DDL statement that `sql` begins with ends (bytes), and where its strings are; none for another statement. What is a query
+/// in it (a view's, CREATE TABLE AS) has SQL's strings, so that these are none here.
+pub(crate) fn hive_statement(sql: &str) -> Option<(usize, Vec<Range<usize>>)> {
+    let mut lexer = Lexer { sql, at: 0 };
+    let mut words = [String::new(), String::new()];
+    for word in &mut words {
+        lexer.skip_blanks();
+        *word = lexer.word(|c| c.is_alphanumeric() || c == '_').to_lowercase();
+    }
+    match (words[0].as_str(), words[1].as_str()) {
+        ("create", "external" | "database" | "schema") | ("alter" | "drop" | "msck" | "show" | "describe" | "desc", _) => {}
+        _ => return None,
+    }
+    let mut lexer = Lexer { sql, at: 0 };
+    let mut strings = Vec::new();
+    loop {
+        if !lexer.skip_blanks() {
+            return Some((sql.len(), strings));
+        }
+        let start = lexer.at;
+        match lexer.next() {
+            Token::Sign(";") => return Some((start, strings)),
+            Token::Text(_) | Token::Double(_) => strings.push(start..lexer.at),
+            Token::End | Token::Open => return Some((sql.len(), strings)),
+            _ => {}
+        }
+    }
 }
 
 /// Line and column (from 1) of a byte.

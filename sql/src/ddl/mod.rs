@@ -11,7 +11,8 @@ mod lexer;
 mod parser;
 mod statement;
 
-pub use execute::{DdlContext, DdlOutcome, DescribeQuery, OpenStore, execute, external_table};
+pub use execute::{DdlContext, DdlOutcome, DescribeQuery, OpenStore, check_written, execute, external_table};
+pub(crate) use lexer::hive_statement;
 pub use parser::parse;
 pub use statement::{
     Alteration, DdlStatement, NamePattern, NewPartition, NewTable, PartitionConditions, PartitionSpec, TableName,

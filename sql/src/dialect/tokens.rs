@@ -2,12 +2,14 @@
 //!
 //! Inserted tokens take the place of their neighbour, so that errors point into the text that was written.
 
+use crate::ddl::hive_statement;
 use crate::dialect::AthenaDialect;
 use crate::message;
 use crate::tables::is_location;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 use engine::{Error, ErrorKind, Result};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most parentheses inside each other; the parser follows fewer in expressions.
@@ -30,7 +32,8 @@ pub(crate) struct Tokens<'a> {
 /// # Errors
 /// For text that is no sequence of tokens, as an open string.
 pub(crate) fn statements(sql: &str) -> Result<Vec<Tokens<'_>>> {
-    let tokens = Tokenizer::new(&AthenaDialect::default(), sql).tokenize_with_location();
+    let readable = with_plain_strings(sql);
+    let tokens = Tokenizer::new(&AthenaDialect::default(), &readable).tokenize_with_location();
     let tokens = tokens.map_err(|error| message::syntax_error(&ParserError::from(error).into(), sql))?;
     let mut statements = Vec::new();
     let mut current = Vec::new();
@@ -49,6 +52,63 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Tokens<'_>>> {
         statements.push(Tokens { text: sql, tokens: current, end: text_end });
     }
     Ok(statements)
+}
+
+/// `sql` with an `x` for each character of those strings of Hive's DDL that have escapes, of which the tokenizer knows none. The text
+/// of a statement is what its own parser reads, so the tokens need no more than their places.
+fn with_plain_strings(sql: &str) -> Cow<'_, str> {
+    if !sql.contains('\\') {
+        return Cow::Borrowed(sql);
+    }
+    let mut plain = String::with_capacity(sql.len());
+    let mut at = 0;
+    while let Some(rest) = sql.get(at..).filter(|rest| !rest.is_empty()) {
+        let (end, strings) = hive_statement(rest).unwrap_or_else(|| (end_of_statement(rest), Vec::new()));
+        let mut copied = 0;
+        for string in strings {
+            let text = rest.get(string.clone()).unwrap_or_default();
+            if !text.contains('\\') {
+                continue;
+            }
+            plain.push_str(rest.get(copied..string.start).unwrap_or_default());
+            let quote = text.get(..1).unwrap_or_default();
+            let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or_default();
+            plain.push_str(quote);
+            plain.extend(inner.chars().map(|c| if c == '\n' { c } else { 'x' }));
+            plain.push_str(quote);
+            copied = string.end;
+        }
+        // The semicolon too.
+        let next = (end + 1).min(rest.len());
+        plain.push_str(rest.get(copied..next).unwrap_or_default());
+        at += next;
+    }
+    Cow::Owned(plain)
+}
+
+/// Where the semicolon of the SQL statement is that `sql` begins with, or its end (bytes).
+fn end_of_statement(sql: &str) -> usize {
+    let mut at = 0;
+    while let Some(rest) = sql.get(at..) {
+        let Some(found) = rest.find([';', '\'', '"', '`', '-', '/']) else { return sql.len() };
+        let here = rest.get(found..).unwrap_or_default();
+        let behind = |open: usize, close: &str| {
+            let end = here.get(open..).and_then(|inner| inner.find(close)).map(|end| end + open + close.len());
+            end.unwrap_or(here.len())
+        };
+        at += found
+            + match here.as_bytes() {
+                [b';', ..] => return at + found,
+                // A doubled quote ends a string and begins one.
+                [b'\'', ..] => behind(1, "'"),
+                [b'"', ..] => behind(1, "\""),
+                [b'`', ..] => behind(1, "`"),
+                [b'-', b'-', ..] => behind(2, "\n"),
+                [b'/', b'*', ..] => behind(2, "*/"),
+                _ => 1,
+            };
+    }
+    sql.len()
 }
 
 impl<'a> Tokens<'a> {
@@ -430,6 +490,16 @@ mod tests {
         let texts: Vec<&str> = parts.iter().map(Tokens::source).collect();
         assert_eq!(texts, ["SELECT ';'", "SELECT 'é'"]);
         assert_eq!(parts[1].place(0), Location::new(2, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn strings_of_ddl_have_hives_escapes_and_those_of_queries_none() -> Result<()> {
+        let ddl = "CREATE EXTERNAL TABLE t (a int COMMENT 'it\\'s;\n') TBLPROPERTIES (\"q\"=\"\\\"\")";
+        let sql = format!("SELECT 'a\\', ';' -- it's\n; {ddl}; SELECT '\\' /* ; */");
+        let parts = statements(&sql)?;
+        let texts: Vec<&str> = parts.iter().map(Tokens::source).collect();
+        assert_eq!(texts, ["SELECT 'a\\', ';'", ddl, "SELECT '\\'"]);
         Ok(())
     }
 

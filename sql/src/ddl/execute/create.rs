@@ -4,7 +4,7 @@ use super::{Answer, Run};
 use crate::catalog::delta::is_marked;
 use crate::catalog::location::Location;
 use crate::catalog::model::{Column, EXTERNAL_TABLE, Parameters, SerdeInfo, StorageDescriptor};
-use crate::catalog::names::{check_column, check_name};
+use crate::catalog::names::{check_column, check_name, check_partition_key};
 use crate::catalog::table::check_format;
 use crate::catalog::types::HiveType;
 use crate::catalog::{CatalogError, Database, Table};
@@ -70,6 +70,7 @@ impl Run<'_> {
     fn hive_table(&self, name: &TableName, new: &NewTable) -> Result<Table> {
         let location = location_of(new, self.context.locations)?;
         check_columns(new.columns.iter().chain(&new.partition_keys))?;
+        new.partition_keys.iter().try_for_each(|key| check_partition_key(&key.name))?;
         if let Some(key) = new.partition_keys.iter().find(|key| key.hive_type.contains('<')) {
             return Err(Error::invalid(format!("partition column {} cannot have the type {}", key.name, key.hive_type)));
         }
@@ -103,6 +104,23 @@ pub(super) fn check_columns<'a>(columns: impl Iterator<Item = &'a Column>) -> Re
         }
     }
     Ok(())
+}
+
+/// Checks the columns of a table that a query makes: their names, and that their types are read again as what they are.
+///
+/// # Errors
+/// [`engine::ErrorKind::InvalidQuery`] with the column.
+pub fn check_written(columns: &[Column], partition_keys: &[Column]) -> Result<()> {
+    for column in columns.iter().chain(partition_keys) {
+        check_column(&column.name)?;
+        if !HiveType::parse(&column.hive_type).is_ok_and(|parsed| parsed.to_string() == column.hive_type) {
+            return Err(Error::invalid(format!(
+                "NOT_SUPPORTED: column '{}' has fields whose names Hive's types cannot have: {}",
+                column.name, column.hive_type
+            )));
+        }
+    }
+    partition_keys.iter().try_for_each(|key| check_partition_key(&key.name))
 }
 
 /// The catalog's entry of the table `new` in `database` at `location`.

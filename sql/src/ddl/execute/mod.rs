@@ -9,7 +9,7 @@ mod repair;
 mod show;
 mod show_create;
 
-pub use create::table as external_table;
+pub use create::{check_written, table as external_table};
 
 use super::statement::{DdlStatement, TableName};
 use crate::catalog::delta::{is_delta, read_only};

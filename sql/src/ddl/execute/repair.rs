@@ -68,7 +68,7 @@ async fn folders(store: &dyn ObjectStore, table: &Table, location: &Location) ->
                 let Some((name, value)) = child.filename().and_then(|name| name.split_once('=')) else { continue };
                 let value = unescape_value(value);
                 let is_typed = ScalarValue::try_from_string(value.clone(), &hive.arrow()).is_ok() || value == HIVE_NULL;
-                if !name.eq_ignore_ascii_case(&key.name) || value.is_empty() || !is_typed {
+                if name != key.name || value.is_empty() || !is_typed {
                     continue;
                 }
                 if next.len() >= MAX_FOLDERS {

@@ -31,7 +31,7 @@ fn quoted(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + 2);
     for c in text.chars() {
         match c {
-            '\'' => escaped.push_str("\\'"),
+            '\'' => escaped.push_str("''"),
             '\\' => escaped.push_str("\\\\"),
             '\t' => escaped.push_str("\\t"),
             '\n' => escaped.push_str("\\n"),

@@ -63,6 +63,9 @@ impl Parser<'_> {
                 self.expect("partition")?;
                 Ok(Alteration::RenamePartition { from, to: self.partition_spec()? })
             }
+            Some(_) if matches!(self.peek_word(0).as_str(), "add" | "replace" | "change") => {
+                Err(self.at_place("NOT_SUPPORTED: columns of one partition: its columns are those of the table here"))
+            }
             None => Err(self.mismatch("'ADD', 'CHANGE', 'DROP', 'PARTITION', 'RENAME', 'REPLACE', 'SET'")),
             Some(_) => Err(self.mismatch("'RENAME', 'SET'")),
         }

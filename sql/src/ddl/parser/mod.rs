@@ -148,6 +148,15 @@ impl Parser<'_> {
 
     /// `name`, `database.name` or `catalog.database.name`.
     fn table_name(&mut self) -> Result<TableName> {
+        // Backticks around both names are read as Hive reads them.
+        let both = match self.peek() {
+            Token::Quoted(both) => both.to_lowercase().split_once('.').map(|(a, b)| (a.to_string(), b.to_string())),
+            _ => None,
+        };
+        if let Some((database, name)) = both.filter(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains('.')) {
+            self.at += 1;
+            return Ok(TableName { database: Some(database), name });
+        }
         let mut parts = vec![self.name()?];
         while parts.len() < 3 && self.eat_sign(".") {
             parts.push(self.name()?);

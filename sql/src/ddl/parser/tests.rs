@@ -52,6 +52,8 @@ fn what_dbt_sends_is_read() -> Result<()> {
     assert!(matches!(read("alter table `d`.`t` set tblproperties ('a' = 'b')")?, DdlStatement::AlterTable { .. }));
     let view = read("create or replace view \"d\".\"v\" as\n  select 1 as x -- ü\n  , ';' y\n;")?;
     assert!(matches!(view, DdlStatement::CreateView { or_replace: true, query, .. } if query == "select 1 as x -- ü\n  , ';' y"));
+    assert_eq!(read("drop table `D.t`")?, DdlStatement::DropTable { name: named(Some("d"), "t"), if_exists: false });
+    assert_eq!(read("drop table `a.b.c`")?, DdlStatement::DropTable { name: named(None, "a.b.c"), if_exists: false });
     assert_eq!(read("drop table if exists d.t")?, DdlStatement::DropTable { name: named(Some("d"), "t"), if_exists: true });
     Ok(())
 }
@@ -158,6 +160,7 @@ fn errors_have_a_place_and_say_what_was_expected() {
         ("CREATE VIEW v AS SELECT 'x", "line 1:25: mismatched input"),
         ("DROP TABLE other.d.t", "line 1:21: CATALOG_NOT_FOUND: Catalog 'other' does not exist"),
         ("ALTER TABLE t DROP COLUMN a", "line 1:20: NOT_SUPPORTED"),
+        ("ALTER TABLE t PARTITION (p='x') ADD COLUMNS (c string)", "line 1:33: NOT_SUPPORTED: columns of one partition"),
         ("ALTER DATABASE d SET LOCATION 's3://b/x'", "line 1:22: NOT_SUPPORTED: Athena changes the DBPROPERTIES"),
         ("ALTER SCHEMA d SET OWNER USER x", "line 1:20: NOT_SUPPORTED"),
         ("ALTER DATABASE d RENAME TO e", "line 1:18: mismatched input 'RENAME'. Expecting: 'SET'"),
