@@ -11,9 +11,10 @@ use crate::streams::labelled_batch;
 use crate::workspace::Workspace;
 use crate::write::After;
 use datafusion::arrow::array::{ArrayRef, Int64Array};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Fields};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use datafusion::scalar::ScalarValue;
+use engine::functions::{JSON, type_name};
 use engine::write::{HIVE_NULL, TextFormat, WriteFormat, WriteSpec};
 use engine::{Error, Result};
 use sql::catalog::delta::{is_delta, read_only};
@@ -21,7 +22,7 @@ use sql::catalog::location::Location;
 use sql::catalog::model::{Column, Parameters};
 use sql::catalog::types::HiveType;
 use sql::catalog::{Catalog, CatalogError, Partition, PartitionFilter, Table, projection, require_table};
-use sql::ddl::{NewTable, TableName as CatalogName, external_table};
+use sql::ddl::{NewTable, TableName as CatalogName, check_written, external_table};
 use sql::statement::{CreateTableAs, Insert, TableName, Unload};
 use sql::{Bound, Statement, StatementKind};
 use std::collections::BTreeSet;
@@ -164,16 +165,43 @@ fn column_names(bound: &Bound, given: &[String]) -> Result<Vec<String>> {
     }
 }
 
+/// Whether a row without names for its fields is in it; they are called `field0` and so on.
+fn is_anonymous(data_type: &DataType) -> bool {
+    let all = |fields: &Fields| fields.iter().any(|field| is_anonymous(field.data_type()));
+    match data_type {
+        DataType::List(item) => is_anonymous(item.data_type()),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(fields) => all(fields),
+            _ => false,
+        },
+        DataType::Struct(fields) => {
+            fields.iter().enumerate().all(|(index, field)| *field.name() == format!("field{index}")) || all(fields)
+        }
+        _ => false,
+    }
+}
+
 fn new_table(plan: &LogicalPlan, names: &[String], spec: &WriteSpec, (database, name): (&str, &str)) -> Result<Table> {
     let typed = plan.schema().fields().iter().zip(names).map(|(field, name)| {
         if *field.data_type() == DataType::Null {
             return Err(Error::invalid(format!("COLUMN_TYPE_UNKNOWN: line 1:1: Column type is unknown: {name}")));
+        }
+        if *field.data_type() == JSON {
+            let text = format!("NOT_SUPPORTED: column '{name}': Unsupported Hive type: json; use json_format for its text");
+            return Err(Error::invalid(text));
+        }
+        if is_anonymous(field.data_type()) {
+            return Err(Error::invalid(format!(
+                "NOT_SUPPORTED: column '{name}': Anonymous row type is not supported in Hive. Please give each field a name: {}",
+                type_name(field.data_type())
+            )));
         }
         let kind = HiveType::of_arrow(field.data_type()).map_err(|e| e.context(format!("NOT_SUPPORTED: column '{name}'")))?;
         Ok(Column::new(name, &kind.to_string()))
     });
     let mut columns = typed.collect::<Result<Vec<_>>>()?;
     let partition_keys = columns.split_off(columns.len().saturating_sub(spec.partition_by.len()));
+    check_written(&columns, &partition_keys)?;
     let mut new = NewTable { columns, partition_keys, location: Some(spec.location.clone()), ..NewTable::default() };
     if let Some((names, count)) = &spec.bucketed_by {
         new.bucket_columns.clone_from(names);
@@ -263,8 +291,9 @@ fn fitted(plan: LogicalPlan, columns: &[&Column], given: &[String]) -> Result<Lo
     }
     let schema = Arc::clone(plan.schema());
     let mismatch = |columns: &[&Column]| {
-        let expected: Vec<&str> = columns.iter().map(|column| column.hive_type.as_str()).collect();
-        let found: Vec<String> = schema.fields().iter().map(|field| field.data_type().to_string()).collect();
+        let trino = |column: &&Column| HiveType::parse(&column.hive_type).map_or(column.hive_type.clone(), |kind| kind.trino());
+        let expected: Vec<String> = columns.iter().map(trino).collect();
+        let found: Vec<String> = schema.fields().iter().map(|field| type_name(field.data_type())).collect();
         Error::invalid(format!(
             "TYPE_MISMATCH: line 1:1: Insert query has mismatched column types: Table: [{}], Query: [{}]; cast the columns",
             expected.join(", "),

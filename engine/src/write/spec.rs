@@ -158,7 +158,7 @@ impl WriteSpec {
         }
         let mut seen = HashSet::new();
         if let Some(twice) = self.columns.iter().find(|name| !seen.insert(name.to_lowercase())) {
-            return Err(Error::invalid(format!("DUPLICATE_COLUMN_NAME: column name '{twice}' specified more than once")));
+            return Err(Error::invalid(format!("DUPLICATE_COLUMN_NAME: Column name '{twice}' specified more than once")));
         }
         let trailing = self.columns.get(self.file_columns()..).unwrap_or_default();
         let is_trailing = trailing.len() == self.partition_by.len()
