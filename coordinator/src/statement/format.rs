@@ -2,13 +2,14 @@
 
 use engine::write::{Compression, TextFormat, WriteFormat};
 use engine::{Error, Result};
-use sql::catalog::Table;
+use sql::catalog::{Table, check_input};
 
 /// The format of new files of `table`.
 ///
 /// # Errors
 /// For one that is not written here.
 pub(super) fn of_table(table: &Table) -> Result<WriteFormat> {
+    check_input(table)?;
     let storage = table.storage_descriptor.as_ref();
     let serde = storage.and_then(|storage| storage.serde_info.as_ref());
     let library = serde.and_then(|serde| serde.serialization_library.as_deref()).unwrap_or_default().to_ascii_lowercase();

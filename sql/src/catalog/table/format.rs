@@ -36,10 +36,15 @@ const INPUTS: [(bool, &str); 6] = [
     (false, "org.apache.hadoop.hive.ql.io.hiveignorekeytextoutputformat"),
 ];
 
+/// Checks that the files of `table` are read as what they are. A table may be made without that, as in Athena.
+///
 /// # Errors
 /// For an input format that gives other rows than the files' lines, or than Parquet.
-fn check_input(storage: &StorageDescriptor, is_parquet: bool) -> Result<()> {
-    let Some(input) = storage.input_format.as_deref().filter(|input| !input.is_empty()) else { return Ok(()) };
+pub fn check_input(table: &Table) -> Result<()> {
+    let is_parquet = TableFormat::of(table)? == TableFormat::Parquet;
+    let storage = table.storage_descriptor.as_ref();
+    let input = storage.and_then(|storage| storage.input_format.as_deref()).filter(|input| !input.is_empty());
+    let Some(input) = input else { return Ok(()) };
     if INPUTS.contains(&(is_parquet, input.to_ascii_lowercase().as_str())) {
         return Ok(());
     }
@@ -75,9 +80,7 @@ impl TableFormat {
         if let Some((_, what)) = REFUSED.iter().find(|(part, _)| input.contains(part) || serde.contains(part)) {
             return Err(refused(what));
         }
-        let is_parquet = serde.contains("parquet") || (serde.is_empty() && input.contains("parquet"));
-        check_input(storage, is_parquet)?;
-        if is_parquet {
+        if serde.contains("parquet") || (serde.is_empty() && input.contains("parquet")) {
             if parameters.get("parquet.column.index.access").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
                 return Err(Error::invalid("NOT_SUPPORTED: parquet.column.index.access: columns are matched by name here"));
             }

@@ -29,6 +29,7 @@ use listing::list;
 use std::sync::Arc;
 
 pub(super) use format::TableFormat;
+pub use format::check_input;
 pub(super) use provider::{Filters, Provider, ScanFiles};
 pub(crate) use scan::PATH;
 pub(super) use scan::{FileTable, TypedColumn};
@@ -77,7 +78,7 @@ struct HiveTable {
 impl HiveTable {
     fn new(session: &dyn Session, catalog: Arc<dyn Catalog>, table: &Table) -> Result<Self> {
         let place = |error: Error| error.context(format!("table {}", table.full_name()));
-        let format = TableFormat::of(table).map_err(place)?;
+        let format = TableFormat::of(table).and_then(|format| check_input(table).map(|()| format)).map_err(place)?;
         let views = format == TableFormat::Parquet && has_views(session);
         let typed = |column: &super::Column, views: bool| {
             let hive = HiveType::parse(&column.hive_type).map_err(|error| place(error.context(&column.name)))?;

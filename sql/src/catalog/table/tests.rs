@@ -471,7 +471,7 @@ fn input_formats_are_those_of_lines_and_of_parquet() -> TestResult {
         let serde = SerdeInfo { serialization_library: Some(serde.into()), ..SerdeInfo::default() };
         let storage =
             StorageDescriptor { serde_info: Some(serde), input_format: Some(input.into()), ..StorageDescriptor::default() };
-        TableFormat::of(&Table { storage_descriptor: Some(storage), ..Table::default() })
+        check_input(&Table { storage_descriptor: Some(storage), ..Table::default() })
     };
     let (text, parquet) =
         ("org.apache.hadoop.mapred.TextInputFormat", "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat");
