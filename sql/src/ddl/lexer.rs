@@ -73,7 +73,7 @@ pub(super) fn tokens(sql: &str) -> Vec<Placed> {
 }
 
 /// Where the DDL statement that `sql` begins with ends (bytes), and where its strings are; none for another statement. What is a query
-/// in it (a view's, CREATE TABLE AS) has SQL's strings, so that these are none here.
+/// in it (a view's, CREATE TABLE AS) has SQL's strings, and so have patterns of SHOW: these are none here.
 pub(crate) fn hive_statement(sql: &str) -> Option<(usize, Vec<Range<usize>>)> {
     let mut lexer = Lexer { sql, at: 0 };
     let mut words = [String::new(), String::new()];
@@ -82,7 +82,7 @@ pub(crate) fn hive_statement(sql: &str) -> Option<(usize, Vec<Range<usize>>)> {
         *word = lexer.word(|c| c.is_alphanumeric() || c == '_').to_lowercase();
     }
     match (words[0].as_str(), words[1].as_str()) {
-        ("create", "external" | "database" | "schema") | ("alter" | "drop" | "msck" | "show" | "describe" | "desc", _) => {}
+        ("create", "external" | "database" | "schema") | ("alter" | "drop" | "msck", _) => {}
         _ => return None,
     }
     let mut lexer = Lexer { sql, at: 0 };

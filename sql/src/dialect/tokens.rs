@@ -507,6 +507,8 @@ mod tests {
         let parts = statements(&sql)?;
         let texts: Vec<&str> = parts.iter().map(Tokens::source).collect();
         assert_eq!(texts, ["SELECT 'a\\', ';'", ddl, "SELECT '\\'"]);
+        let shown = statements("SHOW TABLES LIKE 'a\\_b'")?;
+        assert_eq!(shown[0].get(3), Some(&Token::SingleQuotedString("a\\_b".into())));
         Ok(())
     }
 

@@ -230,16 +230,23 @@ pub fn partitions(table: &Table, values: &[Vec<String>]) -> Result<Vec<Partition
 pub fn check(table: &Table, partitions: &[Partition], now_ms: i64) -> Result<()> {
     let columns = columns(table, now_ms)?;
     let mut known = Vec::with_capacity(columns.len());
-    for column in &columns {
+    for (place, column) in columns.iter().enumerate() {
+        // Only of these it must be told whether they are there: there may be too many others.
+        let written = Condition {
+            column: column.name.clone(),
+            comparison: Comparison::Equal,
+            values: partitions.iter().filter_map(|partition| partition.values.get(place).cloned()).collect(),
+            numeric: false,
+        };
         known.push(match column.is_injected() {
             true => None,
-            false => Some(column.values(&[])?.into_iter().collect::<HashSet<String>>()),
+            false => Some(column.values(&[&written])?.into_iter().collect::<HashSet<String>>()),
         });
     }
     for partition in partitions {
         let is_found = partition.values.iter().zip(&known).all(|(value, known)| match known {
             Some(known) => known.contains(value),
-            None => value != HIVE_NULL,
+            None => value != HIVE_NULL && !value.is_empty(),
         });
         let place = partition.location().map(Location::parse).transpose()?;
         if !is_found || place != Some(Location::parse(&location(table, &partition.values)?)?) {

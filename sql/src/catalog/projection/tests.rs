@@ -169,3 +169,15 @@ fn conditions_are_asked_before_values_are_counted() -> Result<()> {
     assert_eq!(values_where(&back, "string", &[(Less, &["02-02-2024"])])?.len(), 4);
     Ok(())
 }
+
+#[test]
+fn what_is_written_is_looked_for_in_huge_ranges() -> Result<()> {
+    let huge = [("projection.enabled", "true"), ("projection.p.type", "integer"), ("projection.p.range", "0,99999999")];
+    let table = table(&huge, "bigint");
+    let written = |value: &str| partitions(&table, &[vec![value.to_string()]]);
+    assert!(check(&table, &written("7")?, NOW_MS).is_ok());
+    for value in ["07", "100000000", "x"] {
+        assert!(check(&table, &written(value)?, NOW_MS).is_err(), "{value}");
+    }
+    Ok(())
+}
