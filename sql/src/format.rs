@@ -1,10 +1,10 @@
 //! File formats: told from names, read by DataFusion's own readers.
 
+use crate::parquet::ParquetFiles;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::json::JsonFormat;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
 use std::sync::Arc;
 
 /// A kind of file and how it is compressed as a whole.
@@ -60,7 +60,7 @@ impl DataFormat {
     pub fn reader(&self) -> Arc<dyn FileFormat> {
         let compression = self.compression;
         match self.kind {
-            Kind::Parquet => Arc::new(ParquetFormat::default()),
+            Kind::Parquet => Arc::new(ParquetFiles::default()),
             Kind::Csv | Kind::Tsv => {
                 let delimiter = if self.kind == Kind::Tsv { b'\t' } else { b',' };
                 let format = CsvFormat::default().with_has_header(true).with_delimiter(delimiter);

@@ -17,6 +17,7 @@ mod dialect;
 pub mod format;
 pub mod message;
 pub mod parameters;
+mod parquet;
 pub mod prepared;
 pub mod statement;
 pub mod tables;

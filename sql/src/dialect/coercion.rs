@@ -8,6 +8,7 @@ use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
+use datafusion::functions::core::expr_fn::nullif;
 use datafusion::functions::math::expr_fn::isnan;
 use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -76,8 +77,9 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                     Transformed::yes(if negated { Expr::Not(Box::new(within)) } else { within })
                 }
                 Ok([expr, low, high]) => {
-                    let between = Between::new(Box::new(expr), negated, Box::new(low), Box::new(high));
-                    Transformed::new_transformed(Expr::Between(between), changed)
+                    let question = floats::nan_question(&expr, &[&low, &high], schema)?;
+                    let between = Expr::Between(Between::new(Box::new(expr), negated, Box::new(low), Box::new(high)));
+                    floats::with_nan(between, question, negated, changed)
                 }
                 Err(_) => return Err(lost()),
             })
@@ -87,15 +89,20 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let first = all.remove(0);
             let apart = floats::compared_apart(&first, &mut all, schema);
             if !apart.is_empty() {
-                let equal = |item| Ok(compared(first.clone(), Operator::Eq, item, schema)?.data);
+                // With one zero these are other values than what is left in the list, which the optimizer would add them to.
+                let one = |side| floats::one_zero(side, schema);
+                let equal = |item| Ok(compared(one(first.clone()), Operator::Eq, one(item), schema)?.data);
                 let mut any = apart.into_iter().map(equal).collect::<Result<Vec<_>>>()?;
                 if !all.is_empty() {
-                    any.push(Expr::InList(InList::new(Box::new(first), all, false)));
+                    let question = floats::nan_question(&first, &all.iter().collect::<Vec<_>>(), schema)?;
+                    let list = Expr::InList(InList::new(Box::new(first), all, false));
+                    any.push(floats::with_nan(list, question, false, true).data);
                 }
                 let any = any.into_iter().reduce(Expr::or).ok_or_else(lost)?;
                 return Ok(Transformed::yes(if negated { Expr::Not(Box::new(any)) } else { any }));
             }
-            Ok(Transformed::new_transformed(Expr::InList(InList::new(Box::new(first), all, negated)), changed))
+            let question = floats::nan_question(&first, &all.iter().collect::<Vec<_>>(), schema)?;
+            Ok(floats::with_nan(Expr::InList(InList::new(Box::new(first), all, negated)), question, negated, changed))
         }
         Expr::Case(case) => cased(case, schema),
         Expr::AggregateFunction(call) => Ok(floats::counted(call, schema)),
@@ -146,6 +153,18 @@ fn computed(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Transfo
     {
         return Transformed::yes(exact);
     }
+    let may_fail = matches!(op, Operator::Divide | Operator::Modulo) && !matches!(right, Expr::Literal(..));
+    let is_null = |side: &Expr| side.nullable(schema).unwrap_or(true);
+    if may_fail
+        && !is_null(&left)
+        && !is_null(&right)
+        && let Ok(of) = right.get_type(schema)
+        && of.is_integer()
+        && let Ok(null) = ScalarValue::try_from(&of)
+    {
+        // What is never NULL is not computed to find out whether it is, and a division by zero is an error.
+        return Transformed::yes(binary(left, op, nullif(right, lit(null))));
+    }
     Transformed::no(binary(left, op, right))
 }
 
@@ -190,27 +209,32 @@ fn compared(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<
         return Ok(Transformed::yes(if op == Operator::NotEq { Expr::Not(Box::new(equal)) } else { equal }));
     }
     let (left_nan, right_nan) = (floats::may_be_nan(&left, &left_type, schema), floats::may_be_nan(&right, &right_type, schema));
+    let known = |side: &Expr| Expr::Not(Box::new(isnan(side.clone())));
+    let also = match op {
+        Operator::IsDistinctFrom | Operator::IsNotDistinctFrom => None,
+        _ => floats::nan_question(&left, &[&right], schema)?.or(floats::nan_question(&right, &[&left], schema)?),
+    };
     // To the engine NaN is the greatest number, and equal to itself.
     let compared = match op {
         Operator::Gt | Operator::GtEq if left_nan => {
-            let known = Expr::Not(Box::new(isnan(left.clone())));
+            let known = known(&left);
             binary(left, op, right).and(known)
         }
         Operator::Lt | Operator::LtEq if right_nan => {
-            let known = Expr::Not(Box::new(isnan(right.clone())));
+            let known = known(&right);
             binary(left, op, right).and(known)
         }
-        Operator::GtEq | Operator::Eq if left_nan && right_nan => {
-            let known = Expr::Not(Box::new(isnan(left.clone())));
+        Operator::Eq if left_nan && right_nan => {
+            let known = known(&left);
             binary(left, op, right).and(known)
         }
         Operator::NotEq if left_nan && right_nan => {
             let both = isnan(left.clone()).and(isnan(right.clone()));
             binary(left, op, right).or(both)
         }
-        _ => return Ok(Transformed::new_transformed(binary(left, op, right), changed)),
+        _ => return Ok(floats::with_nan(binary(left, op, right), also, op == Operator::NotEq, changed)),
     };
-    Ok(Transformed::yes(compared))
+    Ok(floats::with_nan(compared, also, op == Operator::NotEq, true))
 }
 
 fn binary(left: Expr, op: Operator, right: Expr) -> Expr {

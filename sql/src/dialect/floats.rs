@@ -1,9 +1,10 @@
 //! NaN and minus zero, which the engine compares by their bits in some places: Athena's NaN equals nothing, and its zeros are equal.
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
-use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
+use datafusion::functions::math::expr_fn::isnan;
+use datafusion::logical_expr::expr::{AggregateFunction, Sort, WindowFunction};
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, Projection, lit};
 
 fn is_nan(value: &ScalarValue) -> bool {
@@ -63,6 +64,37 @@ pub(super) fn may_reach_nan(expression: &Expr, high: &Expr, schema: &DFSchema) -
     !expression.is_volatile() && high.get_type(schema).is_ok_and(|of| may_be_nan(high, &of, schema))
 }
 
+/// Whether `value` is NaN where it is compared with `others`, which have no columns; none where it never is.
+///
+/// Such comparisons choose which files are read, by statistics that know nothing of NaN.
+pub(super) fn nan_question(value: &Expr, others: &[&Expr], schema: &DFSchema) -> Result<Option<Expr>> {
+    let Ok(of) = value.get_type(schema) else { return Ok(None) };
+    if !value.any_column_refs() || !may_be_nan(value, &of, schema) {
+        return Ok(None);
+    }
+    let mut question = isnan(value.clone());
+    for other in others {
+        let is_query = other.exists(|part| Ok(matches!(part, Expr::ScalarSubquery(_) | Expr::OuterReferenceColumn(..))))?;
+        if is_query || other.any_column_refs() || other.is_volatile() {
+            return Ok(None);
+        }
+        // What is compared with NULL is neither.
+        if !matches!(other, Expr::Literal(value, _) if !value.is_null()) {
+            question = question.and((*other).clone().is_not_null());
+        }
+    }
+    Ok(Some(question))
+}
+
+/// `compared` with what it is for NaN said apart: true for what `is_negative`, and else false.
+pub(super) fn with_nan(compared: Expr, question: Option<Expr>, is_negative: bool, changed: bool) -> Transformed<Expr> {
+    match question {
+        None => Transformed::new_transformed(compared, changed),
+        Some(is_nan) if is_negative => Transformed::yes(compared.or(is_nan)),
+        Some(is_nan) => Transformed::yes(compared.and(Expr::Not(Box::new(is_nan)))),
+    }
+}
+
 /// Takes those items out of the list of an IN that its way of comparing, by bits, may get wrong.
 pub(super) fn compared_apart(first: &Expr, list: &mut Vec<Expr>, schema: &DFSchema) -> Vec<Expr> {
     if first.is_volatile() || !is_floating(first, schema) {
@@ -75,29 +107,45 @@ pub(super) fn compared_apart(first: &Expr, list: &mut Vec<Expr>, schema: &DFSche
     list.extract_if(.., by_bits).collect()
 }
 
+/// `expression` with one zero, if it is a floating-point number.
+pub(super) fn one_zero(expression: Expr, schema: &DFSchema) -> Expr {
+    match expression.get_type(schema) {
+        Ok(DataType::Float64) => expression + lit(0.0f64),
+        Ok(DataType::Float32) => expression + lit(0.0f32),
+        _ => expression,
+    }
+}
+
 /// Makes those of `expressions` that have two zeros have one; whether there are such.
 fn with_one_zero(expressions: &mut [Expr], schema: &DFSchema) -> bool {
     let mut changed = false;
-    for expression in expressions {
-        let zero = match expression.get_type(schema) {
-            Ok(DataType::Float64) => lit(0.0f64),
-            Ok(DataType::Float32) => lit(0.0f32),
-            _ => continue,
-        };
-        *expression = std::mem::take(expression) + zero;
+    for expression in expressions.iter_mut().filter(|expression| is_floating(expression, schema)) {
+        *expression = one_zero(std::mem::take(expression), schema);
         changed = true;
     }
     changed
 }
 
-/// `count(DISTINCT x)` counts the two zeros once.
+/// Aggregates with DISTINCT take the two zeros for one.
 pub(super) fn counted(mut call: AggregateFunction, schema: &DFSchema) -> Transformed<Expr> {
-    let is_counted = call.params.distinct && call.func.name() == "count";
-    let changed = is_counted && with_one_zero(&mut call.params.args, schema);
+    let mut changed = false;
+    if call.params.distinct {
+        changed = with_one_zero(&mut call.params.args, schema);
+        // What an array is ordered by is one of its values.
+        changed |= sorted_with_one_zero(&mut call.params.order_by, schema);
+    }
     Transformed::new_transformed(Expr::AggregateFunction(call), changed)
 }
 
-/// `PARTITION BY x` puts the two zeros together; `lag` and `lead` have a default of the type of their values.
+fn sorted_with_one_zero(orders: &mut [Sort], schema: &DFSchema) -> bool {
+    let mut changed = false;
+    for order in orders {
+        changed |= with_one_zero(std::slice::from_mut(&mut order.expr), schema);
+    }
+    changed
+}
+
+/// `PARTITION BY x` puts the two zeros together, and `ORDER BY x` makes them peers; `lag` and `lead` have a default of the type of their values.
 pub(super) fn windowed(mut call: Box<WindowFunction>, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let name = call.fun.name().to_string();
     if let ("lag" | "lead", [value, _, default]) = (name.as_str(), call.params.args.as_slice())
@@ -107,7 +155,11 @@ pub(super) fn windowed(mut call: Box<WindowFunction>, schema: &DFSchema) -> Resu
     {
         return plan_err!("TYPE_MISMATCH: {name} of whole numbers with a default of type {default}: cast one of them");
     }
-    let changed = with_one_zero(&mut call.params.partition_by, schema);
+    let mut changed = with_one_zero(&mut call.params.partition_by, schema);
+    changed |= sorted_with_one_zero(&mut call.params.order_by, schema);
+    if call.params.distinct {
+        changed |= with_one_zero(&mut call.params.args, schema);
+    }
     Ok(Transformed::new_transformed(Expr::WindowFunction(call), changed))
 }
 
