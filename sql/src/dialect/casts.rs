@@ -325,7 +325,7 @@ fn parameter(value: &Expr, letter: &str, field: &FieldRef) -> (String, Expr) {
         Ok(TreeNodeRecursion::Continue)
     });
     let name = format!("{name}_{letter}");
-    let field = Arc::new(field.as_ref().clone().with_name(&name));
+    let field = Arc::new(field.as_ref().clone().with_name(&name).with_nullable(true));
     (name.clone(), Expr::LambdaVariable(LambdaVariable::new(name, Some(field))))
 }
 

@@ -360,30 +360,21 @@ fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(V
     Ok((expressions.into_iter().zip(&types).map(one).collect(), true))
 }
 
-/// The unit of a timestamp or a time.
-fn unit(of: &DataType) -> Option<TimeUnit> {
-    match of {
-        DataType::Timestamp(unit, _) | DataType::Time32(unit) | DataType::Time64(unit) => Some(*unit),
-        _ => None,
-    }
-}
-
-/// The finest unit of timestamps or times that have different ones.
+/// The finest unit of timestamps that have different ones.
 fn finest_of_several(types: &[DataType]) -> Option<TimeUnit> {
-    let mut units = types.iter().filter_map(unit);
+    let mut units = types.iter().filter_map(|of| if let DataType::Timestamp(unit, _) = of { Some(*unit) } else { None });
     let first = units.next()?;
     let (finest, differ) = units.fold((first, false), |(finest, differ), unit| (finest.max(unit), differ || unit != first));
     differ.then_some(finest)
 }
 
-/// A timestamp or time in the unit `finest`. A plain cast would be turned around by the engine, which cuts the digits of a literal
-/// off that a coarser column does not have.
+/// A timestamp in the unit `finest`. A plain cast would be turned around by the engine, which cuts the digits of a literal off that a
+/// coarser column does not have.
 fn with_unit(moment: Expr, of: &DataType, finest: TimeUnit) -> Result<Expr> {
     let function = match of {
-        of if unit(of) == Some(finest) => return Ok(moment),
+        DataType::Timestamp(unit, _) if *unit == finest => return Ok(moment),
         DataType::Timestamp(_, None) => "owlet_cast_timestamp",
         DataType::Timestamp(_, Some(_)) => "owlet_cast_timestamp_tz",
-        DataType::Time32(_) | DataType::Time64(_) => "owlet_cast_time",
         _ => return Ok(moment),
     };
     operators::own(function, vec![moment, lit(super::casts::digits(finest))])

@@ -33,6 +33,9 @@ pub(crate) struct AthenaOperators;
 
 impl ExprPlanner for AthenaOperators {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        if is_comparison(&expr.op) {
+            return times_compared(expr, schema);
+        }
         let operation = match expr.op {
             BinaryOperator::StringConcat => return concatenated(expr, schema),
             BinaryOperator::Plus => Checked::Add,
@@ -122,6 +125,26 @@ fn concatenated(expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<
         }
         _ => Ok(PlannerResult::Original(expr)),
     }
+}
+
+fn is_comparison(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+}
+
+/// Times of different digits are compared by all of them; the engine compares only those of one type.
+fn times_compared(expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+    let unit = |of: &Expr| match of.get_type(schema) {
+        Ok(DataType::Time32(unit) | DataType::Time64(unit)) => Some(unit),
+        _ => None,
+    };
+    let (Some(left), Some(right)) = (unit(&expr.left), unit(&expr.right)) else { return Ok(PlannerResult::Original(expr)) };
+    if left == right {
+        return Ok(PlannerResult::Original(expr));
+    }
+    let digits = lit(super::casts::digits(left.max(right)));
+    let finest = |time: Expr| own("owlet_cast_time", vec![time, digits.clone()]);
+    Ok(PlannerResult::Original(RawBinaryExpr { op: expr.op, left: finest(expr.left)?, right: finest(expr.right)? }))
 }
 
 /// Arithmetic with intervals and of moments; none where neither is in it.
