@@ -106,6 +106,13 @@ fn requests_that_are_wrong_say_how() {
             assert!(!answer.json()["error"]["message"].as_str().unwrap_or_default().is_empty(), "{method} {path} {shown}");
             assert_eq!(answer.headers["cache-control"], "no-store", "{method} {path}");
         }
+    });
+}
+
+#[test]
+fn only_known_signatures_are_let_in() {
+    block_on(async {
+        let functions = start(0).await;
         let sent = reqwest::get(format!("{}/v1/queries", functions.url)).await.expect("an answer");
         assert_eq!(sent.status(), 403, "an unsigned request");
         let forged = functions.send_as(("BOBSKEY", "another-secret"), Method::GET, "/v1/queries", &[], String::new()).await;

@@ -62,7 +62,7 @@ pub struct RequestLimits {
 /// The values as they are written: a whole number beyond bigint would come as the double next to it.
 fn parameters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Value>, D::Error> {
     let values = Vec::<Box<RawValue>>::deserialize(deserializer)?;
-    let value = |(index, value): (usize, &Box<RawValue>)| {
+    let value = |(index, value): (usize, Box<RawValue>)| {
         let text = value.get();
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<i64>().is_err() {
@@ -73,7 +73,7 @@ fn parameters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Value>, 
         }
         serde_json::from_str(text).map_err(de::Error::custom)
     };
-    values.iter().enumerate().map(value).collect()
+    values.into_iter().enumerate().map(value).collect()
 }
 
 /// Limits by name only: a list of them would do for a structure.

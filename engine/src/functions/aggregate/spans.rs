@@ -1,10 +1,16 @@
 //! Sums of intervals.
 
 use super::sum::{Whole, numbers, overflow};
-use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp};
+use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType};
 use arrow::error::ArrowError;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Accumulator;
+
+/// An addition or a subtraction that may run over.
+type Change<T> = fn(
+    <T as ArrowPrimitiveType>::Native,
+    <T as ArrowPrimitiveType>::Native,
+) -> Result<<T as ArrowPrimitiveType>::Native, ArrowError>;
 
 /// The sum of one group of intervals.
 #[derive(Debug)]
@@ -20,12 +26,7 @@ impl<T: Whole> Default for Spans<T> {
 }
 
 impl<T: Whole> Spans<T> {
-    fn change(
-        &mut self,
-        values: &[ArrayRef],
-        change: fn(T::Native, T::Native) -> Result<T::Native, ArrowError>,
-        sign: i64,
-    ) -> Result<()> {
+    fn change(&mut self, values: &[ArrayRef], change: Change<T>, sign: i64) -> Result<()> {
         let values = numbers::<T>(values)?;
         for value in values.iter().flatten() {
             match change(self.total, value) {

@@ -154,9 +154,9 @@ impl AggregateUDFImpl for Sum {
         if matches!(args.return_field.data_type(), DataType::Decimal128(..)) {
             return Ok(Box::new(Grouped::<Decimal128Type>::new(args.return_field.data_type().clone())));
         }
-        match args.return_field.data_type() {
-            &DAY_TIME => return Ok(Box::new(Grouped::<DurationMillisecondType>::new(DAY_TIME))),
-            &YEAR_MONTH => return Ok(Box::new(Grouped::<IntervalYearMonthType>::new(YEAR_MONTH))),
+        match *args.return_field.data_type() {
+            DAY_TIME => return Ok(Box::new(Grouped::<DurationMillisecondType>::new(DAY_TIME))),
+            YEAR_MONTH => return Ok(Box::new(Grouped::<IntervalYearMonthType>::new(YEAR_MONTH))),
             _ => {}
         }
         let (before, after) = (before(&args), args.return_field.data_type().clone());
