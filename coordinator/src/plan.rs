@@ -82,9 +82,26 @@ impl Planner {
 
     /// The plan for this process alone.
     pub(crate) async fn plan_local(&self, logical: &LogicalPlan, reason: Option<String>) -> Result<Planned> {
-        let plan = self.local.create_physical_plan(logical).await?;
+        let plan = self.local.create_physical_plan(logical).await.map_err(unplanned)?;
         Ok(Planned::Local { plan, reason })
     }
+}
+
+/// What the planner says of a query inside that it could not make a join of.
+const NO_JOIN: [&str; 4] = [
+    "Physical plan does not support logical expression",
+    "Correlated scalar subquery",
+    "subquery can only be used in",
+    "OuterReferenceColumn",
+];
+
+fn unplanned(error: DataFusionError) -> Error {
+    let error = Error::from(error);
+    if NO_JOIN.iter().any(|words| error.message.contains(words)) {
+        let text = "NOT_SUPPORTED: a query in this place, or one that refers to the row outside in this way: write it in a column of a subquery, or as a join";
+        return Error::invalid(text);
+    }
+    error
 }
 
 /// `options` behind those that Athena's meaning of a text needs.

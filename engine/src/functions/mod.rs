@@ -20,6 +20,7 @@ mod lambda;
 mod map;
 mod math;
 mod nested;
+pub mod only;
 mod regexp;
 mod string;
 pub mod subscript;
@@ -68,6 +69,7 @@ impl Functions {
         lambda::add(&mut functions);
         map::add(&mut functions);
         math::add(&mut functions);
+        only::add_to(&mut functions);
         regexp::add(&mut functions);
         string::add(&mut functions);
         subscript::add_to(&mut functions);

@@ -5,15 +5,22 @@
 
 use super::nullable::has_one_row;
 use crate::dialect::filters::has_total;
+use crate::dialect::operators::own;
 use crate::dialect::with_schema_again;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinType, Result};
+use datafusion::functions_aggregate::expr_fn::array_agg;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, FetchType, Limit, LogicalPlan, Operator, SkipType, Subquery, lit};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, FetchType, Limit, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, lit,
+};
+use engine::functions::only::ONLY;
+use std::sync::Arc;
 
-/// `plan` with EXISTS, IN and ANY over a query of one row that refers to the row outside as what they are: true, and comparisons.
+/// `plan` with EXISTS, IN and ANY over a query of one row that refers to the row outside as what they are: true, and comparisons; and
+/// with scalar queries that do so as ones of one row.
 ///
 /// # Errors
 /// None for plans that the planner made.
@@ -42,8 +49,30 @@ fn single_row(part: Expr) -> Result<Transformed<Expr>> {
             compared(expr, if negated { Operator::NotEq } else { Operator::Eq }, subquery)
         }
         Expr::SetComparison(SetComparison { expr, subquery, op, .. }) if is_single(&subquery) => compared(expr, op, subquery),
+        Expr::ScalarSubquery(query) if !query.outer_ref_columns.is_empty() && !is_cut(&query.subquery) => {
+            only_row(query).map(Transformed::yes)
+        }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// Whether a query gives one row, or is cut off: what is, is refused later.
+fn is_cut(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Limit(_) => true,
+        LogicalPlan::Projection(projection) => is_cut(&projection.input),
+        LogicalPlan::Filter(filter) => is_cut(&filter.input),
+        plan => has_one_row(plan),
+    }
+}
+
+/// A scalar query of any rows as one that gathers them. That there is one at the most is seen where the value is used: rows that
+/// nobody refers to may be many.
+fn only_row(query: Subquery) -> Result<Expr> {
+    let Some(column) = query.subquery.schema().columns().into_iter().next() else { return Ok(Expr::ScalarSubquery(query)) };
+    let gathered = LogicalPlanBuilder::from(Arc::clone(&query.subquery));
+    let gathered = gathered.aggregate(Vec::<Expr>::new(), vec![array_agg(Expr::Column(column))])?.build()?;
+    own(ONLY, vec![Expr::ScalarSubquery(Subquery { subquery: Arc::new(gathered), ..query })])
 }
 
 /// What is not supported of the queries in `plan` that refer to the row outside, if anything.

@@ -20,7 +20,7 @@ static OWN: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
 });
 
 /// A call of the function `name` of this project.
-pub(super) fn own(name: &str, args: Vec<Expr>) -> Result<Expr> {
+pub(crate) fn own(name: &str, args: Vec<Expr>) -> Result<Expr> {
     match OWN.get(name) {
         Some(function) => Ok(function.call(args)),
         None => Err(DataFusionError::Internal(format!("there is no function {name}"))),
