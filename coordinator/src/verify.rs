@@ -6,7 +6,11 @@ use datafusion::datasource::file_format::file_compression_type::FileCompressionT
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
-use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions, displayable};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions, displayable,
+};
 use datafusion_distributed::{DistributedLeafExec, NetworkBroadcastExec};
 use engine::ids::TaskId;
 use engine::task::{decode_plan, encode_plan};
@@ -19,7 +23,8 @@ use std::sync::Arc;
 /// `context` has the functions and options of a worker.
 pub(crate) fn obstacle(graph: &StageGraph, context: &Arc<TaskContext>) -> Option<String> {
     graph.stages.iter().find_map(|stage| {
-        let found = scans_obstacle(stage).or_else(|| round_trip_obstacle(graph, stage, context));
+        let found =
+            scans_obstacle(stage).or_else(|| windows_obstacle(stage)).or_else(|| round_trip_obstacle(graph, stage, context));
         found.map(|reason| format!("stage {}: {reason}", stage.id))
     })
 }
@@ -51,6 +56,29 @@ fn scans_obstacle(stage: &StagePlan) -> Option<String> {
         let below_is_broadcast = node.children().iter().any(|child| child.is::<NetworkBroadcastExec>());
         if stage.tasks > 1 && node.fetch().is_some() && below_is_broadcast {
             found = Some("each consumer would take its own rows of a limited broadcast".to_string());
+        }
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { boundary_or_continue(node) })
+    });
+    found.or_else(|| walked.err().map(|error| error.to_string()))
+}
+
+/// A window needs its rows in the order of all its keys. A key that a condition in an earlier stage makes constant, or equal to another
+/// column, is in no sort, and the task that reads the rows does not know that it need not be.
+fn windows_obstacle(stage: &StagePlan) -> Option<String> {
+    let mut found = None;
+    let walked = stage.plan.apply(|node| {
+        let windows = match (node.downcast_ref::<WindowAggExec>(), node.downcast_ref::<BoundedWindowAggExec>()) {
+            (Some(window), _) => window.window_expr(),
+            (_, Some(window)) => window.window_expr(),
+            _ => &[],
+        };
+        let input = node.children().first().and_then(|input| input.output_ordering());
+        let is_sorted = |key: &Arc<dyn PhysicalExpr>| input.is_some_and(|sorts| sorts.iter().any(|sort| sort.expr.eq(key)));
+        let all_are_sorted = windows.iter().all(|window| {
+            window.partition_by().iter().all(is_sorted) && window.order_by().iter().all(|sort| is_sorted(&sort.expr))
+        });
+        if !all_are_sorted {
+            found = Some("a window has a key that is constant or equal to another one".to_string());
         }
         Ok(if found.is_some() { TreeNodeRecursion::Stop } else { boundary_or_continue(node) })
     });
