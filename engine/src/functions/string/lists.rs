@@ -126,7 +126,7 @@ fn coerce_concat(types: &[DataType]) -> Result<Vec<DataType>> {
     Ok(types.iter().map(|one| if is_list(one) || untyped(one) { list_of(common.clone()) } else { common.clone() }).collect())
 }
 
-/// Items of all arguments, row by row; a NULL array makes the row NULL, a NULL element is an item.
+/// Items of all arguments, row by row; a NULL array makes the row NULL, and so does an element that is NULL, as in Athena.
 fn concat(arrays: &[ArrayRef], rows: usize, returns: &DataType) -> Result<ArrayRef> {
     let Some(field) = item(returns) else { return Err(DataFusionError::Internal("concat of arrays without an array".into())) };
     let lists: Vec<Option<&ListArray>> =
@@ -136,7 +136,7 @@ fn concat(arrays: &[ArrayRef], rows: usize, returns: &DataType) -> Result<ArrayR
     let (mut picks, mut lengths, mut valid) = (Vec::new(), Vec::with_capacity(rows), Vec::with_capacity(rows));
     for row in 0..rows {
         let before = picks.len();
-        valid.push(lists.iter().flatten().all(|list| list.is_valid(row)));
+        valid.push(arrays.iter().all(|array| array.is_valid(row)));
         if valid.last() == Some(&true) {
             for (source, list) in lists.iter().enumerate() {
                 let range = list.map_or(row..row + 1, |list| range(list, row));
