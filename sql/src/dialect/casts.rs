@@ -2,6 +2,7 @@
 //!
 //! Runs behind type coercion. A cast that means the same stays one: filters on it reach files and their statistics.
 
+use super::operators::own_function;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Fields, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -10,32 +11,15 @@ use datafusion::functions::core::expr_fn::{get_field, named_struct};
 use datafusion::logical_expr::expr::{HigherOrderFunction, Lambda, LambdaVariable, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{
-    Cast, Expr, ExprSchemable, HigherOrderUDF, LogicalPlan, ScalarUDF, TryCast, cast, lit, try_cast, when,
-};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, HigherOrderUDF, LogicalPlan, TryCast, cast, lit, try_cast, when};
 use datafusion::optimizer::AnalyzerRule;
 use engine::functions::{Functions, JSON};
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 /// The analyzer rule; knows Owlet's conversions by name.
-pub(crate) struct AthenaCasts {
-    functions: HashMap<String, Arc<ScalarUDF>>,
-}
-
-impl fmt::Debug for AthenaCasts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AthenaCasts")
-    }
-}
-
-impl Default for AthenaCasts {
-    fn default() -> Self {
-        let own = Functions::all().scalar.into_iter().filter(|function| function.name().starts_with("owlet_"));
-        Self { functions: own.map(|function| (function.name().to_string(), function)).collect() }
-    }
-}
+#[derive(Debug)]
+pub(crate) struct AthenaCasts;
 
 impl AnalyzerRule for AthenaCasts {
     fn name(&self) -> &str {
@@ -68,7 +52,7 @@ impl AthenaCasts {
             _ => return Ok(Transformed::no(expression)),
         };
         let from = value.get_type(schema)?;
-        let conversion = Conversion { functions: &self.functions, is_try };
+        let conversion = Conversion { is_try };
         match conversion.of(value, &from, field.data_type())? {
             Some(converted) => Ok(Transformed::yes(converted)),
             None => Ok(Transformed::no(expression)),
@@ -88,13 +72,12 @@ impl AthenaCasts {
         if value.get_type(schema)? != JSON {
             return Ok(None);
         }
-        let converted = Conversion { functions: &self.functions, is_try }.of(value, &JSON, &to)?;
+        let converted = Conversion { is_try }.of(value, &JSON, &to)?;
         Ok(converted.map(|value| call.func.call(std::iter::once(value).chain(others.iter().cloned()).collect())))
     }
 }
 
-struct Conversion<'a> {
-    functions: &'a HashMap<String, Arc<ScalarUDF>>,
+struct Conversion {
     is_try: bool,
 }
 
@@ -136,7 +119,7 @@ pub(super) fn digits(unit: TimeUnit) -> i64 {
     }
 }
 
-impl Conversion<'_> {
+impl Conversion {
     /// What `value` is as `to`; none where the engine's cast is the same.
     fn of(&self, value: &Expr, from: &DataType, to: &DataType) -> Result<Option<Expr>> {
         use DataType::{
@@ -230,7 +213,7 @@ impl Conversion<'_> {
 
     fn call(&self, name: &str, value: &Expr, arguments: Vec<Expr>, to: &DataType) -> Result<Option<Expr>> {
         let name = if self.is_try { format!("owlet_try_cast_{name}") } else { format!("owlet_cast_{name}") };
-        let Some(function) = self.functions.get(&name) else {
+        let Some(function) = own_function(&name) else {
             return Err(DataFusionError::NotImplemented(format!("NOT_SUPPORTED: this cast ({name})")));
         };
         let converted = function.call(std::iter::once(value.clone()).chain(arguments).collect());

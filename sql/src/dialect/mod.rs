@@ -53,7 +53,7 @@ pub fn session(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     let coercion = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
     rules.insert(coercion, Arc::new(coercion::AthenaCoercion));
     rules.insert(coercion, Arc::new(averages::Averages));
-    rules.push(Arc::new(casts::AthenaCasts::default()));
+    rules.push(Arc::new(casts::AthenaCasts));
     builder.with_analyzer_rules(rules).with_optimizer_rules(filters::optimizer_rules())
 }
 

@@ -19,9 +19,14 @@ static OWN: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
     functions.map(|function| (function.name().to_string(), function)).collect()
 });
 
+/// The function `name` of this project.
+pub(super) fn own_function(name: &str) -> Option<&'static Arc<ScalarUDF>> {
+    OWN.get(name)
+}
+
 /// A call of the function `name` of this project.
 pub(crate) fn own(name: &str, args: Vec<Expr>) -> Result<Expr> {
-    match OWN.get(name) {
+    match own_function(name) {
         Some(function) => Ok(function.call(args)),
         None => Err(DataFusionError::Internal(format!("there is no function {name}"))),
     }
