@@ -2,6 +2,8 @@
 //!
 //! The emulator with its stub functions is a process of its own, so that the CPU measured is the client's.
 
+mod tls;
+
 use crate::stats::{Sample, machine, mix};
 use crate::{AnyError, sibling};
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use object_store::StaticCredentialProvider;
 use object_store::aws::AwsCredential;
 use serde_json::{Value, json};
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +47,12 @@ pub(crate) struct Args {
     /// Tasks under a concurrency that is a tenth of the workers
     #[arg(long, default_value_t = 2_000)]
     throttled_tasks: usize,
+    /// Over TLS, and each time with a new client: the handshakes of all its connections are part of the figures
+    #[arg(long)]
+    tls: bool,
+    /// Where the certificate lies
+    #[arg(long, hide = true)]
+    tls_folder: Option<PathBuf>,
 }
 
 /// What the emulator runs.
@@ -52,16 +61,28 @@ pub(crate) struct EmulateArgs {
     /// Invocations at one time
     #[arg(long)]
     concurrency: usize,
+    /// Certificate and key for TLS
+    #[arg(long)]
+    tls_folder: Option<PathBuf>,
 }
 
 /// Measures the client and prints its figures.
 pub(crate) async fn run(args: Args) -> Result<(), AnyError> {
+    if args.tls && args.tls_folder.is_none() {
+        let folder = tempfile::tempdir()?;
+        let status = tls::run_trusting(folder.path()).await?;
+        return if status.success() { Ok(()) } else { Err(format!("the measuring process ended with {status}").into()) };
+    }
+    let tls = args.tls_folder.as_deref();
     eprintln!("{} tasks of {} bytes, {} workers; {}", args.tasks, args.bytes, args.workers, machine());
-    let emulator = OtherProcess::start(args.workers).await?;
-    let invoker = emulator.invoker(args.workers)?;
+    let emulator = OtherProcess::start(args.workers, tls).await?;
+    let mut invoker = emulator.invoker(args.workers)?;
     dispatch(&invoker, args.tasks, args.bytes).await?;
     let (mut walls, mut cpus) = (Sample::default(), Sample::default());
     for _ in 0..args.repeat {
+        if args.tls {
+            invoker = emulator.invoker(args.workers)?;
+        }
         let (wall, cpu) = dispatch(&invoker, args.tasks, args.bytes).await?;
         walls.push(wall);
         cpus.push(cpu);
@@ -72,7 +93,7 @@ pub(crate) async fn run(args: Args) -> Result<(), AnyError> {
     eprintln!("emulator: {counts}");
 
     let concurrency = (args.workers / 10).max(1);
-    let emulator = OtherProcess::start(concurrency).await?;
+    let emulator = OtherProcess::start(concurrency, tls).await?;
     let (wall, cpu) = dispatch(&emulator.invoker(args.workers)?, args.throttled_tasks, args.bytes).await?;
     let counts = emulator.end().await?;
     let invokes = counts["invokes"].as_u64().unwrap_or_default();
@@ -108,9 +129,12 @@ struct OtherProcess {
 }
 
 impl OtherProcess {
-    async fn start(concurrency: usize) -> Result<Self, AnyError> {
+    async fn start(concurrency: usize, tls: Option<&Path>) -> Result<Self, AnyError> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("emulate").arg("--concurrency").arg(concurrency.to_string()).kill_on_drop(true);
+        if let Some(folder) = tls {
+            command.arg("--tls-folder").arg(folder);
+        }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().ok_or("the emulator has no output")?;
         let mut lines = BufReader::new(output).lines();
@@ -144,7 +168,11 @@ pub(crate) async fn emulate(args: EmulateArgs) -> Result<(), AnyError> {
     let config = EmulatorConfig { functions: vec![function], ..EmulatorConfig::default() };
     let emulator = Emulator::start(config).await?;
     let mut out = std::io::stdout();
-    writeln!(out, "{}", emulator.endpoint())?;
+    let endpoint = match &args.tls_folder {
+        Some(folder) => tls::before(&emulator.endpoint(), folder).await?,
+        None => emulator.endpoint(),
+    };
+    writeln!(out, "{endpoint}")?;
     out.flush()?;
     tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
     let counts = emulator.ledger().counts_of(STUB);
