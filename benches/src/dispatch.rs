@@ -168,8 +168,9 @@ pub(crate) async fn emulate(args: EmulateArgs) -> Result<(), AnyError> {
     let config = EmulatorConfig { functions: vec![function], ..EmulatorConfig::default() };
     let emulator = Emulator::start(config).await?;
     let mut out = std::io::stdout();
+    let mut tasks = JoinSet::new();
     let endpoint = match &args.tls_folder {
-        Some(folder) => tls::before(&emulator.endpoint(), folder).await?,
+        Some(folder) => tls::before(&emulator.endpoint(), folder, &mut tasks).await?,
         None => emulator.endpoint(),
     };
     writeln!(out, "{endpoint}")?;

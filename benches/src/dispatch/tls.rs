@@ -8,6 +8,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -27,8 +28,8 @@ pub(super) async fn run_trusting(folder: &Path) -> Result<ExitStatus, AnyError> 
     Ok(again.env("SSL_CERT_FILE", folder.join(CERTIFICATE)).kill_on_drop(true).status().await?)
 }
 
-/// Opens a port that speaks TLS and passes what it hears to `endpoint` (`http://HOST:PORT`); its own URL.
-pub(super) async fn before(endpoint: &str, folder: &Path) -> Result<String, AnyError> {
+/// Opens a port that speaks TLS, and passes what it hears to `endpoint` (`http://HOST:PORT`) as one of `tasks`; its own URL.
+pub(super) async fn before(endpoint: &str, folder: &Path, tasks: &mut JoinSet<()>) -> Result<String, AnyError> {
     let certificate = CertificateDer::from_pem_file(folder.join(CERTIFICATE))?;
     let key = PrivateKeyDer::from_pem_file(folder.join(KEY))?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions()?;
@@ -36,9 +37,10 @@ pub(super) async fn before(endpoint: &str, folder: &Path) -> Result<String, AnyE
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let url = format!("https://localhost:{}", listener.local_addr()?.port());
     let target = endpoint.strip_prefix("http://").ok_or("the emulator has no HTTP endpoint")?.to_owned();
-    tokio::spawn(async move {
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(pass(stream, acceptor.clone(), target.clone()));
+            connections.spawn(pass(stream, acceptor.clone(), target.clone()));
         }
     });
     Ok(url)

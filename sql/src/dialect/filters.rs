@@ -1,8 +1,10 @@
-//! Filters stay above aggregates that give a row where they are given none.
+//! Filters stay above aggregates that give a row where they are given none, and say nothing of a column that is equal to what is
+//! made of it.
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::Transformed;
-use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, LogicalPlan};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, Filter, GroupingSet, Join, LogicalPlan, Operator, TableScan, lit};
 use datafusion::optimizer::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule};
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use std::sync::Arc;
@@ -15,7 +17,61 @@ pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
             *rule = Arc::new(FiltersDown(PushDownFilter::new()));
         }
     }
+    rules.push(Arc::new(EqualToItself));
     rules
+}
+
+/// `lower(s) = s` becomes `(lower(s) = s) IS TRUE`: taken for an equality of two columns, it puts `lower(s)` for each `s` of the
+/// orders of rows, and a window by `s` finds its rows in no order then.
+#[derive(Debug)]
+struct EqualToItself;
+
+impl OptimizerRule for EqualToItself {
+    fn name(&self) -> &'static str {
+        "owlet_equal_to_itself"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        Ok(match plan {
+            LogicalPlan::Filter(filter) if is_found(std::slice::from_ref(&filter.predicate)) => {
+                let predicate = without_equality(filter.predicate);
+                Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?))
+            }
+            LogicalPlan::Join(join) if is_found(join.filter.as_slice()) => {
+                Transformed::yes(LogicalPlan::Join(Join { filter: join.filter.map(without_equality), ..join }))
+            }
+            LogicalPlan::TableScan(scan) if is_found(&scan.filters) => {
+                let filters = scan.filters.into_iter().map(without_equality).collect();
+                Transformed::yes(LogicalPlan::TableScan(TableScan { filters, ..scan }))
+            }
+            plan => Transformed::no(plan),
+        })
+    }
+}
+
+fn is_found(conditions: &[Expr]) -> bool {
+    conditions.iter().flat_map(split_conjunction).any(is_equal_to_itself)
+}
+
+fn without_equality(condition: Expr) -> Expr {
+    let changed = |one: Expr| if is_equal_to_itself(&one) { one.is_true() } else { one };
+    let all = split_conjunction_owned(condition).into_iter().map(changed);
+    conjunction(all).unwrap_or_else(|| lit(true))
+}
+
+/// Whether `condition` compares a column with an expression over it.
+fn is_equal_to_itself(condition: &Expr) -> bool {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return false };
+    let within = |column: &Expr, other: &Expr| match (column, other) {
+        (Expr::Column(_), Expr::Column(_)) => false,
+        (Expr::Column(column), other) => other.column_refs().contains(column),
+        _ => false,
+    };
+    within(left, right) || within(right, left)
 }
 
 /// DataFusion's rule takes a condition without columns for one over keys of groups, and `count(*)` of nothing is a row.
