@@ -7,6 +7,9 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{CastExpr, Column};
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions, displayable,
@@ -15,6 +18,7 @@ use datafusion_distributed::{DistributedLeafExec, NetworkBroadcastExec};
 use engine::ids::TaskId;
 use engine::task::{decode_plan, encode_plan};
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -154,16 +158,51 @@ fn rebuild(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn E
 
 /// The plan as text with everything that says what it computes.
 fn shape(plan: &Arc<dyn ExecutionPlan>) -> String {
-    let text = displayable(plan.as_ref()).set_show_schema(true).indent(true).to_string();
-    text.lines().map(without_hints).collect::<Vec<_>>().join("\n")
+    let mut lines = String::new();
+    write_shape(plan, 0, &mut lines);
+    lines
 }
 
-/// A line without what may differ and changes no row: the state of a fresh dynamic filter, and in which order a scan
-/// visits row groups.
+fn write_shape(node: &Arc<dyn ExecutionPlan>, depth: usize, lines: &mut String) {
+    let line = displayable(node.as_ref()).set_show_schema(true).one_line().to_string();
+    let _ = writeln!(lines, "{:depth$}{}", "", without_hints(line.trim_end()));
+    for child in node.children() {
+        let child = if node.is::<UnionExec>() { without_coercion(child) } else { child };
+        write_shape(child, depth + 1, lines);
+    }
+}
+
+/// What is below a projection that leaves every column as it is. A decoded UNION has them over inputs of which a column is never NULL
+/// where that of another one is; the optimizer had put them into scans.
+fn without_coercion(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
+    let Some(projection) = plan.downcast_ref::<ProjectionExec>() else { return plan };
+    let schema = projection.input().schema();
+    let is_same = |(index, one): (usize, &ProjectionExpr)| {
+        let expression = match one.expr.downcast_ref::<CastExpr>() {
+            Some(cast) if cast.cast_type() == schema.field(index).data_type() => cast.expr(),
+            _ => &one.expr,
+        };
+        expression.downcast_ref::<Column>().is_some_and(|column| column.index() == index)
+    };
+    let is_coercion = projection.expr().len() == schema.fields().len() && projection.expr().iter().enumerate().all(is_same);
+    if is_coercion { projection.input() } else { plan }
+}
+
+/// A line without what may differ and changes no row: the state of a fresh dynamic filter, in which order a scan visits row groups, and
+/// which keys of groups are known to come in order (a task does not know of one that a condition in an earlier stage makes constant), and
+/// which columns are known to be never NULL (an expression may say less of it once it was encoded).
 fn without_hints(line: &str) -> String {
     let line = cut_brackets(line, "DynamicFilter [");
     let line = cut_brackets(&line, ", sort_order_for_reorder=[");
-    line.replace(", reverse_row_groups=true", "")
+    let line = line.replace(", ordering_mode=Sorted", "").replace(", reverse_row_groups=true", "");
+    let line = match line.split_once(", schema=[") {
+        Some((before, schema)) => format!("{before}, schema=[{}", schema.replace(";N", "")),
+        None => line,
+    };
+    match line.split_once(", ordering_mode=PartiallySorted([") {
+        Some((before, after)) => format!("{before}{}", after.split_once("])").map_or("", |(_, rest)| rest)),
+        None => line,
+    }
 }
 
 /// `line` without each `opening` and what follows it up to the next `]`.
@@ -182,11 +221,39 @@ fn cut_brackets(line: &str, opening: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::physical_plan::empty::EmptyExec;
+
+    #[test]
+    fn a_projection_that_changes_nothing_is_left_out() -> datafusion::common::Result<()> {
+        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, false), Field::new("b", DataType::Utf8, true)]));
+        let input: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(schema));
+        let column = |name: &str, index| Arc::new(Column::new(name, index)) as Arc<dyn PhysicalExpr>;
+        let cast = |to| Arc::new(CastExpr::new(column("a", 0), to, None)) as Arc<dyn PhysicalExpr>;
+        let projection =
+            |expressions: Vec<(Arc<dyn PhysicalExpr>, String)>| -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+                Ok(Arc::new(ProjectionExec::try_new(expressions, Arc::clone(&input))?))
+            };
+        for same in [column("a", 0), cast(DataType::Int64)] {
+            let plan = projection(vec![(same, "x".into()), (column("b", 1), "b".into())])?;
+            assert_eq!(without_coercion(&plan).name(), "EmptyExec");
+        }
+        let swapped = vec![(column("b", 1), "b".into()), (column("a", 0), "a".into())];
+        let converted = vec![(cast(DataType::Int32), "a".into()), (column("b", 1), "b".into())];
+        for others in [swapped, converted, vec![(column("a", 0), "a".into())]] {
+            assert_eq!(without_coercion(&projection(others)?).name(), "ProjectionExec");
+        }
+        Ok(())
+    }
 
     #[test]
     fn hints_and_states_of_dynamic_filters_are_left_out() {
         let line = "DataSourceExec: predicate=DynamicFilter [ empty ] AND a > 1, sort_order_for_reorder=[a@0 ASC], x=[b]";
         assert_eq!(without_hints(line), "DataSourceExec: predicate= AND a > 1, x=[b]");
         assert_eq!(without_hints("Plain: [a]"), "Plain: [a]");
+        let line = "AggregateExec: mode=Partial, gby=[a@0 as a], aggr=[f(b)], ordering_mode=PartiallySorted([0, 1]), schema=[f(b):Int64;N]";
+        assert_eq!(without_hints(line), "AggregateExec: mode=Partial, gby=[a@0 as a], aggr=[f(b)], schema=[f(b):Int64]");
+        let line = "AggregateExec: mode=Single, gby=[a@0 as a], aggr=[], ordering_mode=Sorted, schema=[a:Int64]";
+        assert_eq!(without_hints(line), "AggregateExec: mode=Single, gby=[a@0 as a], aggr=[], schema=[a:Int64]");
     }
 }

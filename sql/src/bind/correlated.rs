@@ -12,20 +12,27 @@ use datafusion::common::{JoinType, Result};
 use datafusion::functions_aggregate::expr_fn::array_agg;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::utils::{conjunction, disjunction, split_binary, split_conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, FetchType, Limit, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, lit,
+    BinaryExpr, Expr, FetchType, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, lit,
 };
 use engine::functions::only::ONLY;
 use std::sync::Arc;
 
 /// `plan` with EXISTS, IN and ANY over a query of one row that refers to the row outside as what they are: true, and comparisons; and
-/// with scalar queries that do so as ones of one row.
+/// with scalar queries that do so as ones of one row, and conditions on it as far out as they can be.
 ///
 /// # Errors
 /// None for plans that the planner made.
 pub(super) fn with_single_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
+        let node = match node {
+            LogicalPlan::Filter(filter) if filter.predicate.contains_outer() => {
+                let parts = split_conjunction_owned(filter.predicate).into_iter().map(factored);
+                LogicalPlan::Filter(Filter::try_new(conjunction(parts).unwrap_or_else(|| lit(true)), filter.input)?)
+            }
+            node => node,
+        };
         let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expression| {
             let name = names.save(&expression);
@@ -54,6 +61,25 @@ fn single_row(part: Expr) -> Result<Transformed<Expr>> {
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// `a AND b OR a AND c` as `a AND (b OR c)`: so an equation with the row outside that all alternatives have is one of the whole.
+fn factored(condition: Expr) -> Expr {
+    let alternatives = split_binary(&condition, Operator::Or);
+    let [first, others @ ..] = alternatives.as_slice() else { return condition };
+    let is_in_all = |part: &&Expr| others.iter().all(|other| split_conjunction(other).contains(part));
+    let common: Vec<&Expr> = split_conjunction(first).into_iter().filter(is_in_all).collect();
+    if common.is_empty() || others.is_empty() {
+        return condition;
+    }
+    let rest = |alternative: &&Expr| {
+        let parts = split_conjunction(alternative).into_iter().filter(|part| !common.contains(part));
+        conjunction(parts.cloned())
+    };
+    // An alternative without a rest is true of all rows that have what is common.
+    let rests: Option<Vec<Expr>> = alternatives.iter().map(rest).collect();
+    let rests = rests.and_then(disjunction);
+    conjunction(common.into_iter().cloned().chain(rests)).unwrap_or(condition)
 }
 
 /// Whether a query gives one row, or is cut off: what is, is refused later.
