@@ -9,7 +9,7 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
-use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions, displayable,
@@ -167,7 +167,7 @@ fn write_shape(node: &Arc<dyn ExecutionPlan>, depth: usize, lines: &mut String) 
     let line = displayable(node.as_ref()).set_show_schema(true).one_line().to_string();
     let _ = writeln!(lines, "{:depth$}{}", "", without_hints(line.trim_end()));
     for child in node.children() {
-        let child = if node.is::<UnionExec>() { without_coercion(child) } else { child };
+        let child = if node.is::<UnionExec>() || node.is::<InterleaveExec>() { without_coercion(child) } else { child };
         write_shape(child, depth + 1, lines);
     }
 }
