@@ -29,6 +29,7 @@ mod rows;
 mod scheduler;
 mod service;
 mod sizing;
+mod sorted_windows;
 mod statement;
 mod stop;
 mod streams;

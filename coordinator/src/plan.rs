@@ -3,6 +3,7 @@
 use crate::graph::StageGraph;
 use crate::limited_build::LimitedBuildSide;
 use crate::sizing::ScanSizing;
+use crate::sorted_windows::SortedWindows;
 use crate::verify::obstacle;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SessionState;
@@ -128,8 +129,9 @@ fn distributed_state(
         .with_distributed_worker_resolver(AnyWorker)
         .with_distributed_desired_task_count_handler(sizing.clone())
         .with_distributed_scale_up_leaf_node_handler(sizing.clone());
-    let builder =
-        sql::session(session_state(config, Arc::clone(runtime))).with_physical_optimizer_rule(Arc::new(LimitedBuildSide));
+    let builder = sql::session(session_state(config, Arc::clone(runtime)))
+        .with_physical_optimizer_rule(Arc::new(LimitedBuildSide))
+        .with_physical_optimizer_rule(Arc::new(SortedWindows));
     Ok(builder.with_distributed_planner().build())
 }
 

@@ -1,6 +1,7 @@
 //! Checks a stage graph before anything runs: what would not arrive whole at a worker runs in the coordinator instead.
 
 use crate::graph::{StageGraph, StagePlan};
+use crate::sorted_windows::{sorts_of, windows};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
@@ -10,10 +11,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
-use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions, displayable,
-};
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions, displayable};
 use datafusion_distributed::{DistributedLeafExec, NetworkBroadcastExec};
 use engine::ids::TaskId;
 use engine::task::{decode_plan, encode_plan};
@@ -66,19 +64,15 @@ fn scans_obstacle(stage: &StagePlan) -> Option<String> {
     found.or_else(|| walked.err().map(|error| error.to_string()))
 }
 
-/// A window needs its rows in the order of all its keys. A key that a condition in an earlier stage makes constant, or equal to another
-/// column, is in no sort, and the task that reads the rows does not know that it need not be.
+/// A window needs its rows in the order of all its keys: a task does not know that a condition in an earlier stage makes one constant,
+/// or equal to another column. [`SortedWindows`](crate::sorted_windows::SortedWindows) sorts by them too, but for windows whose keys need
+/// not be sorted.
 fn windows_obstacle(stage: &StagePlan) -> Option<String> {
     let mut found = None;
     let walked = stage.plan.apply(|node| {
-        let windows = match (node.downcast_ref::<WindowAggExec>(), node.downcast_ref::<BoundedWindowAggExec>()) {
-            (Some(window), _) => window.window_expr(),
-            (_, Some(window)) => window.window_expr(),
-            _ => &[],
-        };
-        let input = node.children().first().and_then(|input| input.output_ordering());
-        let is_sorted = |key: &Arc<dyn PhysicalExpr>| input.is_some_and(|sorts| sorts.iter().any(|sort| sort.expr.eq(key)));
-        let all_are_sorted = windows.iter().all(|window| {
+        let sorts = node.children().first().map(|input| sorts_of(input)).unwrap_or_default();
+        let is_sorted = |key: &Arc<dyn PhysicalExpr>| sorts.iter().any(|sort| sort.expr.eq(key));
+        let all_are_sorted = windows(node.as_ref()).iter().all(|window| {
             window.partition_by().iter().all(is_sorted) && window.order_by().iter().all(|sort| is_sorted(&sort.expr))
         });
         if !all_are_sorted {
