@@ -16,6 +16,7 @@ pub(crate) mod lateral;
 pub(crate) mod operators;
 pub(crate) mod relations;
 pub(crate) mod rewrite;
+mod statistics;
 pub(crate) mod tokens;
 pub(crate) mod types;
 
@@ -54,7 +55,8 @@ pub fn session(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     rules.insert(coercion, Arc::new(coercion::AthenaCoercion));
     rules.insert(coercion, Arc::new(averages::Averages));
     rules.push(Arc::new(casts::AthenaCasts));
-    builder.with_analyzer_rules(rules).with_optimizer_rules(filters::optimizer_rules())
+    let builder = builder.with_analyzer_rules(rules).with_optimizer_rules(filters::optimizer_rules());
+    builder.with_physical_optimizer_rules(statistics::physical_rules())
 }
 
 /// `node` with the schema that follows from its inputs and expressions: what is below may have other types and columns now.
