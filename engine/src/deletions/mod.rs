@@ -128,7 +128,7 @@ fn check_bytes(bytes: u64) -> Result<()> {
 async fn read(store: &dyn ObjectStore, path: &str, offset: u64, bytes: u64) -> Result<Vec<u8>> {
     let corrupt = |why: String| Error::new(ErrorKind::Corrupt, why);
     let path = Path::parse(path).map_err(|error| corrupt(error.to_string()))?;
-    let named = |error: Error| error.context(format!("deletion vector at byte {offset} of '{path}'"));
+    let named = |error: Error| error.context(format!("at byte {offset} of '{path}'"));
     let end = offset.checked_add(bytes + 2 * FRAME_BYTES).filter(|_| offset > 0);
     let end = end.ok_or_else(|| named(corrupt("no vector can be there".into())))?;
     let read = store.get_ranges(&path, &[0..1, offset..end]).await.map_err(|error| named(error.into()))?;

@@ -169,7 +169,7 @@ struct Vectors {
 impl Vectors {
     /// What is to be read of `file` without the rows that `vector` deletes.
     async fn access(&self, file: &PartitionedFile, vector: &DeletionVector) -> Result<ParquetAccessPlan> {
-        let deleted = vector.deleted(self.store.as_ref()).await?;
+        let deleted = vector.deleted(self.store.as_ref()).await.map_err(|error| error.context("its deletion vector"))?;
         let footer = DFParquetMetadata::new(self.store.as_ref(), &file.object_meta)
             .with_file_metadata_cache(Some(Arc::clone(&self.footers)))
             .fetch_metadata()
