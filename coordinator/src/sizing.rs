@@ -8,7 +8,7 @@ use datafusion::common::{DataFusionError, Result as DataFusionResult, ScalarValu
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, ParquetFileMetrics, RowGroupAccessPlanFilter};
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, ParquetSource};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_expr::expressions::Column;
@@ -22,7 +22,7 @@ use datafusion_distributed::{
     DesiredTaskCountEvent, DesiredTaskCountEventResponse, DesiredTaskCountHandler, DistributedLeafExec, ScaleUpLeafNodeEvent,
     ScaleUpLeafNodeEventResponse, ScaleUpLeafNodeHandler,
 };
-use engine::columns::sample;
+use engine::columns::{parquet_source, sample};
 use engine::settings::Settings;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
@@ -344,8 +344,7 @@ fn free_file_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
 }
 
 fn is_parquet(scan: &FileScanConfig) -> bool {
-    let source: &dyn std::any::Any = scan.file_source().as_ref();
-    source.is::<ParquetSource>()
+    parquet_source(scan).is_some()
 }
 
 #[async_trait]

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod columns;
 pub mod compute;
 pub mod cost;
+pub mod deletions;
 pub mod error;
 pub mod exchange;
 pub mod function;

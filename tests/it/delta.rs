@@ -2,14 +2,18 @@
 
 use crate::ddl::{World, each};
 use crate::policies::python;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use engine::ErrorKind;
 use engine::settings::Settings;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use tests::cluster::{Cluster, block_on, files_below, small_data_settings};
 use tests::compare::rows;
-use tests::trap_data;
+use tests::trap_data::write_parquet;
+use tests::{deletions, trap_data};
 
 /// Adds a commit to the log of the table in `folder`.
 fn commit(folder: &Path, version: u64, actions: &[Value]) {
@@ -159,24 +163,140 @@ fn partitions_and_statistics_leave_files_out() {
     });
 }
 
-#[test]
-fn rows_that_were_deleted_are_never_given() {
-    each(async |world| {
-        let folder = table(&world).await;
-        let add = added(&folder).into_iter().find(|add| add["add"]["partitionValues"]["g"].is_null()).expect("a file");
-        let mut deleted = add.clone();
-        deleted["add"]["deletionVector"] = json!({"storageType": "i", "pathOrInlineDv": "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", "sizeInBytes": 40, "cardinality": 6});
-        commit(&folder, 3, &[protocol(&["deletionVectors"]), removed(&add), deleted]);
-        for sql in ["select count(*) from d", "select * from d where g is null", "select max(id) from d"] {
-            world.fails(sql, "deletion vector").await;
+/// Rows of each file of [`deleting`], in row groups of 20.
+const FILE_ROWS: u32 = 200;
+
+/// A file of rows `id`, `k` and `v` from the file's number, as an action that adds it. `rows` are those of the file that are written.
+fn numbers(folder: &Path, name: &str, file: u32, rows: impl Iterator<Item = u32> + Clone) -> Value {
+    let id = |row: u32| i64::from(file * FILE_ROWS + row);
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.clone().map(id)));
+    let keys: ArrayRef = Arc::new(StringArray::from_iter_values(rows.clone().map(|row| format!("k{}", row % 7))));
+    let values: ArrayRef = Arc::new(Int64Array::from_iter(rows.clone().map(|row| (row % 5 != 0).then(|| id(row) * 3))));
+    let batch =
+        RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("k", keys, true), ("v", values, true)]).expect("rows");
+    std::fs::create_dir_all(folder).expect("a folder");
+    write_parquet(&folder.join(name), &[batch], 20);
+    let size = std::fs::metadata(folder.join(name)).expect("a file").len();
+    let (low, high) = (id(0), id(FILE_ROWS - 1));
+    let stats = json!({"numRecords": rows.count(), "minValues": {"id": low}, "maxValues": {"id": high}, "nullCount": {"id": 0}, "tightBounds": false});
+    json!({"add": {"path": name, "partitionValues": {}, "size": size, "modificationTime": 1, "dataChange": true, "stats": stats.to_string()}})
+}
+
+fn with_vector(add: &Value, vector: &Value) -> Value {
+    let mut add = add.clone();
+    add["add"]["deletionVector"] = vector.clone();
+    add
+}
+
+/// The action that removes what `add` adds, with its vector.
+fn removed_whole(add: &Value) -> Value {
+    let mut remove = removed(add);
+    remove["remove"]["deletionVector"] = add["add"]["deletionVector"].clone();
+    remove
+}
+
+/// The table `d` of four files, and for each of its versions a table `left0` .. of what is left:
+///
+/// 0: all rows; 1: the first file without some rows, the second without a run of them; 2: the first without more, the third without all.
+async fn deleting(world: &World) -> std::path::PathBuf {
+    let folder = world.root.path().join("bucket/d");
+    let adds: Vec<Value> = (0..4).map(|file| numbers(&folder, &format!("{file}.parquet"), file, 0..FILE_ROWS)).collect();
+    let some: BTreeSet<u32> = (0..FILE_ROWS).filter(|row| row * row % 11 == 3 || row / 20 == 4).collect();
+    let run: BTreeSet<u32> = (15..85).collect();
+    let more: BTreeSet<u32> = some.iter().copied().chain((0..FILE_ROWS).step_by(2)).collect();
+    let all: BTreeSet<u32> = (0..FILE_ROWS).collect();
+    let columns = [("id", "long"), ("k", "string"), ("v", "long")];
+    let first: Vec<Value> = [protocol(&["deletionVectors"]), metadata(&columns, &[])].into_iter().chain(adds.clone()).collect();
+    commit(&folder, 0, &first);
+    let vectors = deletions::write(&folder, "ab", &[some.clone(), more.clone(), all.clone()]);
+    let with_some = with_vector(&adds[0], &vectors[0]);
+    let with_run = with_vector(&adds[1], &deletions::inline(&run));
+    commit(&folder, 1, &[with_run, with_some.clone(), removed(&adds[0]), removed(&adds[1])]);
+    let (with_more, with_all) = (with_vector(&adds[0], &vectors[1]), with_vector(&adds[2], &vectors[2]));
+    commit(&folder, 2, &[with_more, removed_whole(&with_some), removed(&adds[2]), with_all]);
+    let none = BTreeSet::new();
+    for (version, gone) in [[&none, &none, &none], [&some, &run, &none], [&more, &run, &all]].iter().enumerate() {
+        let left = world.root.path().join(format!("bucket/left{version}"));
+        for file in 0..4_u32 {
+            let gone = gone.get(file as usize).copied().unwrap_or(&none);
+            numbers(&left, &format!("{file}.parquet"), file, (0..FILE_ROWS).filter(|row| !gone.contains(row)));
         }
-        // What is not read may have one.
-        assert_eq!(
-            world.rows("select count(*) from d where g = 0").await,
-            world.rows("select count(*) from src where g = 0").await
+        let create = format!(
+            "create external table left{version} (id bigint, k string, v bigint) stored as parquet location '{}'",
+            world.url(&format!("bucket/left{version}"))
         );
-        std::fs::remove_file(folder.join(add["add"]["path"].as_str().expect("a path"))).expect("a file");
-        world.fails("select count(*) from d for version as of 1", "VACUUM").await;
+        world.run(&[&create]).await;
+    }
+    let create = format!("create external table d location '{}' tblproperties ('table_type' = 'delta')", world.url("bucket/d"));
+    world.run(&[&create]).await;
+    folder
+}
+
+#[test]
+fn rows_that_were_deleted_are_left_out() {
+    each(async |world| {
+        deleting(&world).await;
+        for version in 0..=2 {
+            let (deltas, left) = (format!("d for version as of {version}"), format!("left{version}"));
+            for sql in [
+                "select count(*) from T",
+                "select count(id), count(v), sum(id), sum(v), min(id), max(id), min(v), max(v), min(k), max(k) from T",
+                "select * from T",
+                "select id from T where id between 90 and 310",
+                "select id, v from T where v is null and k <> 'k3'",
+                "select count(*) from T where id >= 0",
+                "select count(*) from T where id < 0 or id >= 600",
+                "select count(*) from T where id = 14 or id = 15 or id = 84 or id = 85 or id = 215",
+                "select min(id), max(id), count(*) from T where k = 'k2'",
+                "select k, count(*), sum(v) from T group by k",
+                "select id from T order by id desc limit 7",
+                "select id from T order by v, id limit 30",
+                "select k, id from T where id > 50 order by k desc, id limit 11",
+                "select count(*) from (select id from T limit 350)",
+                "select count(*) from (select id from T where id < 230 limit 100)",
+                "select count(*) from (select id from T where id >= 400 and id < 600 limit 3)",
+                "select count(distinct k), approx_distinct(id) > 300 from T",
+                "select count(*) from T a join T b on a.id = b.id where a.k <> b.k or a.v = b.v",
+                "select count(*) from fact f join T t on f.id = t.id",
+                "select count(*) from fact f where f.id not in (select id from T) and f.id < 800",
+                "select id, row_number() over (partition by k order by id) from T where id % 3 = 0",
+                "select id % 10, max(v) from T where id > 150 group by 1 having count(*) > 2",
+            ] {
+                let (found, expected) = (sql.replace('T', &deltas), sql.replace('T', &left));
+                assert_eq!(world.sorted(&found).await, world.sorted(&expected).await, "{found}");
+            }
+        }
+        let answer = world.cluster.query("select k, sum(v) from d group by k").await.expect("rows");
+        let is_local = world.cluster.query("select k, sum(v) from left0 group by k").await.expect("rows").receipt.mode == "local";
+        assert_eq!(answer.receipt.mode == "local", is_local, "{:?}", answer.receipt.local_reason);
+        assert_eq!(world.sorted("select * from d").await, world.sorted("select * from left2").await);
+    });
+}
+
+#[test]
+fn deletion_vectors_that_cannot_be_read_are_errors() {
+    each(async |world| {
+        let folder = deleting(&world).await;
+        let bin = folder.join("ab/deletion_vector_00000000-0000-0000-0000-000000000000.bin");
+        let whole = std::fs::read(&bin).expect("a file");
+        let mut changed = whole.clone();
+        changed[30] ^= 1;
+        std::fs::write(&bin, &changed).expect("a file");
+        for sql in ["select * from d for version as of 1", "select sum(id) from d for version as of 1 where id < 100"] {
+            let error = world.fails(sql, "checksum").await;
+            assert!(error.kind == ErrorKind::Corrupt && error.message.contains("0.parquet"), "{error}");
+        }
+        // What is not read may have any.
+        assert_eq!(
+            world.rows("select count(v) from d for version as of 1 where id >= 200").await,
+            world.rows("select count(v) from left1 where id >= 200").await
+        );
+        std::fs::remove_file(&bin).expect("a file");
+        let error = world.fails("select * from d", "deletion vector").await;
+        assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+        assert_eq!(world.rows("select sum(id) from d for version as of 0").await, world.rows("select sum(id) from left0").await);
+        std::fs::write(&bin, &whole).expect("a file");
+        assert_eq!(world.rows("select sum(id) from d").await, world.rows("select sum(id) from left2").await);
     });
 }
 
@@ -209,6 +329,23 @@ fn files_outside_of_the_allowed_locations_are_not_read() {
             commit(&folder, 1, &[add("link.parquet".into())]);
             let error = query("select * from d").await.expect_err("a link to the outside");
             assert!(error.kind == ErrorKind::AccessDenied, "{error}");
+            // A deletion vector, too.
+            let rows = BTreeSet::from([0]);
+            let vector = deletions::write(&real.join("elsewhere"), "", &[rows]).remove(0);
+            let bin = "deletion_vector_00000000-0000-0000-0000-000000000000.bin";
+            std::os::unix::fs::symlink(real.join("elsewhere").join(bin), folder.join(bin)).expect("a link");
+            let mut away = vector.clone();
+            away["storageType"] = json!("p");
+            away["pathOrInlineDv"] = json!(format!("file://{}/elsewhere/{bin}", real.display()));
+            for vector in [vector, away] {
+                commit(
+                    &folder,
+                    1,
+                    &[removed(&add(format!("file://{file}"))), with_vector(&add(format!("file://{file}")), &vector)],
+                );
+                let error = query("select * from d").await.expect_err("a vector outside");
+                assert!(error.kind == ErrorKind::AccessDenied, "{error}");
+            }
         });
     }
 }

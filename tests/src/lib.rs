@@ -5,6 +5,7 @@
 pub mod chaos;
 pub mod cluster;
 pub mod compare;
+pub mod deletions;
 pub mod faults;
 pub mod functions;
 pub mod s3;

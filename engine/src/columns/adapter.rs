@@ -2,7 +2,7 @@
 
 use super::millis::{MILLIS, TO_MILLIS};
 use super::reader::{BYTES_NOTE, FILE_NOTE};
-use super::{TableColumns, fits, is_bytes};
+use super::{TableColumns, is_bytes};
 use crate::functions::define::is_text;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::common::Result;
@@ -32,9 +32,16 @@ impl PhysicalExprAdapterFactory for FileColumns {
         let mut shown: Vec<FieldRef> = found.fields().iter().map(Arc::clone).collect();
         let mut read: Vec<Read> = vec![Read::AsIs; shown.len()];
         let mut unfit = HashMap::new();
+        if !self.columns.ids.is_empty() {
+            // The name of another column may be that of a declared one.
+            let anonymous = |(index, field): (usize, &mut FieldRef)| {
+                *field = Arc::new(Field::clone(field).with_name(format!("\0{index}")));
+            };
+            shown.iter_mut().enumerate().for_each(anonymous);
+        }
         for (field, place) in declared.fields().iter().zip(self.columns.places(&declared, &found, &file)?) {
             let Some((place, kind)) = place.and_then(|place| Some((place, found.fields().get(place)?))) else { continue };
-            if let Err(why) = fits(field.data_type(), kind.data_type(), true) {
+            if let Err(why) = self.columns.fits(field, kind) {
                 unfit.insert(field.name().clone(), why);
             }
             let way = Read::of(field, kind, &found);

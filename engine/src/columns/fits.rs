@@ -60,8 +60,11 @@ fn struct_fits(declared: &Fields, file: &Fields, is_top: bool) -> Result<(), Str
 /// # Errors
 /// With the name in the file.
 fn other_case(field: &Field, file: &Fields) -> Result<(), String> {
-    match file.iter().find(|known| known.name().to_lowercase() == *field.name()) {
-        Some(known) => Err(format!("the struct's field is '{}' in the file: only lower case can be read there", known.name())),
+    match file.iter().find(|known| known.name().to_lowercase() == field.name().to_lowercase()) {
+        Some(known) => {
+            let (found, wanted) = (known.name(), field.name());
+            Err(format!("the struct's field is '{found}' in the file: only '{wanted}' can be read there"))
+        }
         None => Ok(()),
     }
 }

@@ -12,18 +12,21 @@
 
 mod adapter;
 mod fits;
+mod ids;
 mod millis;
 mod reader;
 
 pub use fits::fits;
+pub use ids::{ELEMENT, FieldId, KEY, VALUE};
 pub use millis::nearest_milli;
 
+use crate::deletions::WithoutDeletedRows;
 use crate::error::{Error, ErrorKind, Result};
 use adapter::FileColumns;
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DataFusionError;
 use datafusion::config::TableParquetOptions;
-use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::ExecutionPlan;
@@ -43,12 +46,18 @@ pub const PLANNED_FOOTERS: usize = 256;
 const MARK: &str = "owlet.table ";
 
 /// The columns of a table as the catalog declares them, for messages about a file that does not fit.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct TableColumns {
     /// The table's full name.
     pub table: String,
     /// Hive's types by column.
     pub types: BTreeMap<String, String>,
+    /// Ids of columns in files, which then go before their names; for all columns or none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ids: BTreeMap<String, FieldId>,
+    /// Whether the last partition column is that of [`crate::deletions::field`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_deletions: bool,
 }
 
 impl TableColumns {
@@ -75,14 +84,35 @@ impl TableColumns {
         let places = self.places(declared, found, file)?;
         for (index, (field, place)) in declared.fields().iter().zip(places).enumerate() {
             if let (true, Some(found)) = (is_read(index), place.and_then(|place| found.fields().get(place))) {
-                fits(field.data_type(), found.data_type(), true).map_err(|why| self.error(field.name(), file, &why))?;
+                self.fits(field, found).map_err(|why| self.error(field.name(), file, &why))?;
             }
         }
         Ok(())
     }
 
+    /// Whether the column `declared` can be read from `found`.
+    fn fits(&self, declared: &Field, found: &Field) -> Result<(), String> {
+        fits(declared.data_type(), found.data_type(), true)?;
+        self.ids.get(declared.name()).map_or(Ok(()), |id| id.check(declared.data_type(), found.data_type()))
+    }
+
     /// Where the columns of `declared` are in a file of schema `found`.
     fn places(&self, declared: &Schema, found: &Schema, file: impl Display) -> Result<Vec<Option<usize>>> {
+        match self.ids.is_empty() {
+            true => self.places_by_name(declared, found, file),
+            false => self.places_by_id(declared, found, file),
+        }
+    }
+
+    fn places_by_id(&self, declared: &Schema, found: &Schema, file: impl Display) -> Result<Vec<Option<usize>>> {
+        let place = |field: &Arc<Field>| {
+            let id = self.ids.get(field.name()).ok_or_else(|| Error::internal("a column without an id"))?;
+            ids::place(found, id.id).map_err(|why| self.error(field.name(), &file, &why))
+        };
+        declared.fields().iter().map(place).collect()
+    }
+
+    fn places_by_name(&self, declared: &Schema, found: &Schema, file: impl Display) -> Result<Vec<Option<usize>>> {
         let mut by_name: HashMap<String, (usize, Option<usize>)> = HashMap::with_capacity(found.fields().len());
         for (index, field) in found.fields().iter().enumerate() {
             let place = by_name.entry(field.name().to_lowercase());
@@ -142,13 +172,23 @@ pub fn adapted(plan: Arc<dyn ExecutionPlan>, runtime: &RuntimeEnv) -> Result<Arc
     let columns = Arc::new(columns);
     let store = runtime.object_store(&scan.object_store_url)?;
     let cache = runtime.cache_manager.get_file_metadata_cache();
-    let readers = CheckedReaders::new(store, cache, Arc::clone(&columns), Arc::clone(scan.file_schema()));
+    let readers = CheckedReaders::new(store, Arc::clone(&cache), Arc::clone(&columns), Arc::clone(scan.file_schema()));
     let source = source.clone().with_parquet_file_reader_factory(Arc::new(readers));
+    let source: Arc<dyn FileSource> = match columns.has_deletions {
+        true => Arc::new(WithoutDeletedRows::new(source, cache, &columns.table)),
+        false => Arc::new(source),
+    };
     let scan = FileScanConfigBuilder::from(scan.clone())
-        .with_source(Arc::new(source))
+        .with_source(source)
         .with_expr_adapter(Some(Arc::new(FileColumns::new(columns))))
         .build();
     Ok(DataSourceExec::from_data_source(scan))
+}
+
+/// What reads the files of `scan`, if those are Parquet.
+pub fn parquet_source(scan: &FileScanConfig) -> Option<&ParquetSource> {
+    let source = scan.file_source();
+    source.downcast_ref().or_else(|| source.downcast_ref::<WithoutDeletedRows>()?.parquet())
 }
 
 fn file_scan(plan: &dyn ExecutionPlan) -> Option<&FileScanConfig> {

@@ -3,7 +3,8 @@
 //! What they find is left as notes in the file's key-value metadata, which is the metadata of its schema: the adapter sees no more
 //! of a file than the schema.
 
-use super::{TableColumns, fits};
+use super::TableColumns;
+use crate::deletions;
 use crate::error::{Error, Result};
 use crate::functions::define::is_text;
 use bytes::Bytes;
@@ -58,6 +59,9 @@ impl ParquetFileReaderFactory for CheckedReaders {
         metadata_size_hint: Option<usize>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> datafusion::common::Result<Box<dyn AsyncFileReader + Send>> {
+        if self.columns.has_deletions && !deletions::are_left_out(&file) {
+            return Err(Error::internal("a file would be read with its deleted rows").into());
+        }
         let (columns, declared, meta) = (Arc::clone(&self.columns), Arc::clone(&self.declared), file.object_meta.clone());
         let inner = self.inner.create_reader(partition_index, file, metadata_size_hint, metrics)?;
         Ok(Box::new(CheckedReader { inner, columns, declared, meta }))
@@ -111,7 +115,7 @@ fn noted(
     let mut all_fit = true;
     for (field, place) in declared.fields().iter().zip(columns.places(declared, &schema, &meta.location)?) {
         let Some((place, kind)) = place.and_then(|place| Some((place, schema.fields().get(place)?))) else { continue };
-        all_fit &= fits(field.data_type(), kind.data_type(), true).is_ok();
+        all_fit &= columns.fits(field, kind).is_ok();
         if is_unmarked_text(field, file.schema_descr(), place) {
             notes.push(KeyValue::new(format!("{BYTES_NOTE}{}", kind.name()), String::new()));
         }

@@ -58,7 +58,7 @@ impl World {
         let state = self.context.state();
         let types = self.declared.fields().iter().map(|field| (field.name().clone(), field.data_type().to_string()));
         let mut options = TableParquetOptions::default();
-        TableColumns { table: "d.t".into(), types: types.collect() }.mark(&mut options)?;
+        TableColumns { table: "d.t".into(), types: types.collect(), ..TableColumns::default() }.mark(&mut options)?;
         let format = ParquetFormat::default().with_options(options).with_coerce_int96(Some("us".into()));
         let mut files: Vec<_> = self.store.list(None).try_collect().await?;
         files.sort_by(|a, b| a.location.cmp(&b.location));

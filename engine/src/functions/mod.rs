@@ -22,6 +22,7 @@ mod math;
 mod nested;
 pub mod only;
 mod regexp;
+pub mod renamed;
 mod string;
 pub mod subscript;
 pub mod text_line;
@@ -71,6 +72,7 @@ impl Functions {
         math::add(&mut functions);
         only::add_to(&mut functions);
         regexp::add(&mut functions);
+        renamed::add_to(&mut functions);
         string::add(&mut functions);
         subscript::add_to(&mut functions);
         text_line::add(&mut functions);

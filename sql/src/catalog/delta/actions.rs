@@ -1,5 +1,6 @@
 //! The lines of a log, and the state that they add up to.
 
+use super::columns::MAPPING_MODE;
 use crate::catalog::location::unescape_value;
 use crate::catalog::table::MAX_FILES;
 use engine::{Error, ErrorKind, Result};
@@ -10,9 +11,13 @@ use std::collections::{BTreeMap, HashMap};
 const MAX_READER_VERSION: i32 = 3;
 /// From this version on a protocol lists the features that readers must know.
 const FEATURES_SINCE: i32 = 3;
-/// Features of readers that are known here. Files with deletion vectors are refused one by one.
+/// From this version on a protocol has the feature of mapped columns, until it lists features.
+const COLUMN_MAPPING_SINCE: i32 = 2;
+/// The feature of columns that have other names in files.
+const COLUMN_MAPPING: &str = "columnMapping";
+/// Features of readers that are known here.
 const READER_FEATURES: [&str; 7] = [
-    "columnMapping",
+    COLUMN_MAPPING,
     "deletionVectors",
     "timestampNtz",
     "typeWidening",
@@ -64,9 +69,11 @@ pub(super) struct Remove {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct DeletionVector {
-    storage_type: Option<String>,
-    path_or_inline_dv: Option<String>,
-    offset: Option<i64>,
+    pub(super) storage_type: Option<String>,
+    pub(super) path_or_inline_dv: Option<String>,
+    pub(super) offset: Option<i64>,
+    pub(super) size_in_bytes: Option<i64>,
+    pub(super) cardinality: Option<i64>,
 }
 
 /// What the table is.
@@ -105,14 +112,14 @@ impl DeletionVector {
     /// Its identity, which is part of the identity of a file.
     fn id(&self) -> Option<String> {
         let (kind, place) = (self.storage_type.as_deref()?, self.path_or_inline_dv.as_deref().unwrap_or_default());
-        Some(format!("{kind}{place}@{}", self.offset.unwrap_or_default()))
+        Some(self.offset.map_or_else(|| format!("{kind}{place}"), |offset| format!("{kind}{place}@{offset}")))
     }
 }
 
 impl Add {
-    /// Whether some of its rows were deleted.
-    pub(super) fn has_deleted_rows(&self) -> bool {
-        self.deletion_vector.as_ref().is_some_and(|vector| vector.id().is_some())
+    /// Which of its rows were deleted, if any.
+    pub(super) fn deleted_rows(&self) -> Option<&DeletionVector> {
+        self.deletion_vector.as_ref().filter(|vector| vector.id().is_some())
     }
 }
 
@@ -132,6 +139,14 @@ impl Protocol {
                 Err(Error::invalid(format!("NOT_SUPPORTED: it has the feature '{feature}', which is not known here")))
             }
             None => Ok(()),
+        }
+    }
+
+    /// Whether columns may have other names in files.
+    fn has_mapping(&self) -> bool {
+        match self.min_reader_version < FEATURES_SINCE {
+            true => self.min_reader_version >= COLUMN_MAPPING_SINCE,
+            false => self.reader_features.iter().flatten().any(|feature| feature == COLUMN_MAPPING),
         }
     }
 }
@@ -171,8 +186,17 @@ impl State {
     /// When the log does not say all that it must, or asks for what is not known here.
     pub(super) fn finish(self) -> Result<(Metadata, Vec<Add>)> {
         let missing = |what: &str| Error::new(ErrorKind::Corrupt, format!("its log has no {what}"));
-        self.protocol.ok_or_else(|| missing("protocol"))?.check()?;
-        let metadata = self.metadata.ok_or_else(|| missing("metaData"))?;
+        let protocol = self.protocol.ok_or_else(|| missing("protocol"))?;
+        protocol.check()?;
+        let mut metadata = self.metadata.ok_or_else(|| missing("metaData"))?;
+        if !protocol.has_mapping() {
+            metadata.configuration.remove(MAPPING_MODE);
+        }
+        let paths = self.files.keys().map(|(path, _)| path);
+        if let Some((twice, _)) = paths.clone().zip(paths.skip(1)).find(|(path, next)| path == next) {
+            let text = format!("its log has the file '{}' with two deletion vectors at once", twice.escape_debug());
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
         Ok((metadata, self.files.into_values().collect()))
     }
 }
@@ -206,11 +230,20 @@ mod tests {
         assert_eq!(paths(&[add, remove, add])?, ["a%20b"]);
         let deleted = r#"{"add":{"path":"a%20b","partitionValues":{},"size":1,"deletionVector":{"storageType":"u","pathOrInlineDv":"x","offset":1,"sizeInBytes":3,"cardinality":1}}}"#;
         let (_, files) = state(&[PROTOCOL, METADATA, add, remove, deleted])?;
-        assert!(files.len() == 1 && files[0].has_deleted_rows());
+        assert!(files.len() == 1 && files[0].deleted_rows().is_some_and(|vector| vector.cardinality == Some(1)));
         // The vector of a file that is gone takes its own entry only.
         assert_eq!(paths(&[deleted, remove])?.len(), 1);
         let removed = deleted.replace("\"add\"", "\"remove\"");
         assert_eq!(paths(&[deleted, &removed])?, [""; 0]);
+        // In one commit the order of both says nothing.
+        let (next, other) = (deleted.replace("\"offset\":1", "\"offset\":50"), removed.replace("\"offset\":1,", ""));
+        assert_eq!(paths(&[deleted, &removed, &next])?.len(), 1);
+        assert_eq!(paths(&[deleted, &next, &removed])?.len(), 1);
+        for twice in [[deleted, next.as_str()], [add, deleted]] {
+            let error = paths(&twice).err().map(|error| error.message).unwrap_or_default();
+            assert!(error.contains("two deletion vectors"), "{error}");
+        }
+        assert_eq!(paths(&[deleted, &other])?.len(), 1, "an offset is part of the identity");
         Ok(())
     }
 
@@ -218,7 +251,7 @@ mod tests {
     fn nulls_of_a_checkpoint_are_what_is_absent() -> Result<()> {
         let row = r#"{"add":{"path":"a","partitionValues":{"p":null},"size":1,"modificationTime":null,"stats":null,"deletionVector":{"storageType":null,"pathOrInlineDv":null,"offset":null}},"remove":null,"metaData":null,"protocol":null,"txn":null}"#;
         let (_, files) = state(&[PROTOCOL, METADATA, row])?;
-        assert!(files[0].partition_values["p"].is_none() && !files[0].has_deleted_rows());
+        assert!(files[0].partition_values["p"].is_none() && files[0].deleted_rows().is_none());
         Ok(())
     }
 
@@ -229,8 +262,34 @@ mod tests {
             with(&format!(r#"{{"protocol":{{"minReaderVersion":{version},"readerFeatures":[{features}]}}}}"#))
         };
         assert_eq!(features(3, r#""columnMapping","deletionVectors","v2Checkpoint","timestampNtz""#), "");
-        assert!(features(3, r#""variantType""#).contains("'variantType'"));
+        for known in READER_FEATURES {
+            assert_eq!(features(3, &format!("\"{known}\"")), "");
+        }
+        for unknown in [
+            "catalogManaged",
+            "catalogOwned-preview",
+            "variantType",
+            "variantType-preview",
+            "variantShredding-preview",
+            "collations-preview",
+        ] {
+            assert!(features(3, &format!("\"v2Checkpoint\",\"{unknown}\"")).contains(&format!("'{unknown}'")));
+        }
         assert!(features(4, "").contains("version 4"));
         assert!(state(&[METADATA]).is_err() && state(&[PROTOCOL]).is_err());
+    }
+
+    #[test]
+    fn columns_are_mapped_where_the_protocol_says_so() -> Result<()> {
+        let metadata = METADATA.replace("\"configuration\":{}", &format!("\"configuration\":{{\"{MAPPING_MODE}\":\"name\"}}"));
+        let is_mapped = |protocol: &str| {
+            let (metadata, _) = state(&[&format!(r#"{{"protocol":{{{protocol}}}}}"#), &metadata])?;
+            Ok::<_, Error>(metadata.configuration.contains_key(MAPPING_MODE))
+        };
+        assert!(!is_mapped(r#""minReaderVersion":1"#)?);
+        assert!(is_mapped(r#""minReaderVersion":2"#)?);
+        assert!(!is_mapped(r#""minReaderVersion":3,"readerFeatures":["timestampNtz"]"#)?);
+        assert!(is_mapped(r#""minReaderVersion":3,"readerFeatures":["columnMapping"]"#)?);
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! A table of Delta Lake as DataFusion sees it: files are chosen by the log alone, and what is left is a plain Parquet scan.
 
 use super::AsOf;
-use super::actions::Add;
+use super::actions::{self, Add};
 use super::columns::{Columns, DeltaColumn, columns};
 use super::log::{Log, Snapshot};
 use super::statistics::FileStatistics;
@@ -23,6 +23,7 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use engine::columns::nearest_milli;
+use engine::deletions::{self, DeletionVector};
 use engine::{Error, ErrorKind, Result};
 use object_store::ObjectMeta;
 use object_store::path::Path;
@@ -73,7 +74,11 @@ impl DeltaTable {
         let views = has_views(session);
         let typed = |indices: &[usize], views: bool| -> Vec<TypedColumn> {
             let columns = indices.iter().filter_map(|index| columns.all.get(*index));
-            columns.map(|column| TypedColumn::new(&column.name, &column.physical, column.hive.clone(), views)).collect()
+            let typed = |column: &DeltaColumn| {
+                let typed = TypedColumn::new(&column.name, &column.physical, column.hive.clone(), views);
+                typed.in_files(&column.stored, column.id.clone())
+            };
+            columns.map(typed).collect()
         };
         let files = FileTable::new(table, TableFormat::Parquet, typed(&own, views), typed(&columns.keys, false))?;
         let places = places.ok_or_else(|| Error::internal("a column without a place"))?;
@@ -88,18 +93,6 @@ impl DeltaTable {
             places,
             schema: Arc::new(Schema::new(fields)),
         })
-    }
-
-    /// What a query asks for that cannot be given right.
-    fn check_columns(&self, projection: &[usize]) -> Result<()> {
-        let asked = projection.iter().filter_map(|index| self.columns.all.get(*index));
-        match asked.into_iter().find(|column| column.has_renamed_fields) {
-            Some(column) => Err(Error::invalid(format!(
-                "NOT_SUPPORTED: column {} of table {}: its fields have other names in the files (column mapping)",
-                column.name, self.name
-            ))),
-            None => Ok(()),
-        }
     }
 
     /// The files that may have rows that meet `filters`, with their partition values.
@@ -132,18 +125,31 @@ impl DeltaTable {
     }
 
     fn file(&self, file: &Add, values: Vec<ScalarValue>) -> Result<PartitionedFile> {
-        let place = |error: Error| error.context(format!("table {}, file '{}'", self.name, file.path.escape_debug()));
-        if file.has_deleted_rows() {
-            return Err(place(Error::invalid(
-                "NOT_SUPPORTED: it has a deletion vector, which is not read here: rewrite the table without (REORG TABLE .. APPLY (PURGE))",
-            )));
-        }
-        let location = path(&self.location, &file.path).map_err(place)?;
-        let size = u64::try_from(file.size).map_err(|_| place(Error::new(ErrorKind::Corrupt, "its size is negative")))?;
+        let location = path(&self.location, &file.path)?;
+        let size = u64::try_from(file.size).map_err(|_| Error::new(ErrorKind::Corrupt, "its size is negative"))?;
         let last_modified = chrono::DateTime::from_timestamp_millis(file.modification_time).unwrap_or_default();
         let mut read = PartitionedFile::from(ObjectMeta { location, last_modified, size, e_tag: None, version: None });
         read.partition_values = values;
         Ok(read)
+    }
+
+    /// The scan of files with their partition values.
+    fn file_set(&self, chosen: Vec<(&Add, Vec<ScalarValue>)>) -> Result<FileSet> {
+        let has_deletions = chosen.iter().any(|(file, _)| file.deleted_rows().is_some());
+        let mut deleted_rows = 0_u64;
+        let mut files = Vec::with_capacity(chosen.len());
+        for (file, mut values) in chosen {
+            let place = |error: Error| error.context(format!("table {}, file '{}'", self.name, file.path.escape_debug()));
+            if has_deletions {
+                let vector = file.deleted_rows().map(|vector| deletion_vector(&self.location, vector)).transpose();
+                let vector = vector.map_err(|error| place(error.context("its deletion vector")))?;
+                deleted_rows = deleted_rows.saturating_add(vector.as_ref().map_or(0, DeletionVector::rows));
+                values.push(deletions::value(vector.as_ref())?);
+            }
+            files.push(self.file(file, values).map_err(place)?);
+        }
+        let deleted_rows = has_deletions.then_some(deleted_rows);
+        Ok(FileSet { store: self.location.store.clone(), compression: FileCompressionType::UNCOMPRESSED, files, deleted_rows })
     }
 }
 
@@ -164,12 +170,10 @@ impl ScanFiles for DeltaTable {
         filters: Filters,
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.check_columns(projection)?;
         let places: Vec<usize> = projection.iter().filter_map(|index| self.places.get(*index).copied()).collect();
         self.files.check_columns(&places)?;
         let chosen = self.chosen(session, filters)?;
-        let files = chosen.into_iter().map(|(file, values)| self.file(file, values)).collect::<Result<Vec<_>>>()?;
-        let set = FileSet { store: self.location.store.clone(), compression: FileCompressionType::UNCOMPRESSED, files };
+        let set = self.file_set(chosen)?;
         let sets = if set.files.is_empty() { Vec::new() } else { vec![set] };
         let scan = self.files.scan(session, sets, &places, limit).await;
         scan.map_err(|error| match error.kind {
@@ -212,6 +216,28 @@ fn moment(text: &str) -> Option<ScalarValue> {
     let micros = ScalarValue::try_from_string(text.to_string(), &DataType::Timestamp(TimeUnit::Microsecond, utc())).ok()?;
     let ScalarValue::TimestampMicrosecond(Some(micros), _) = micros else { return None };
     Some(ScalarValue::TimestampMillisecond(Some(nearest_milli(micros, 1_000)), utc()))
+}
+
+/// Where the log says that deleted rows are written.
+fn deletion_vector(table: &Location, vector: &actions::DeletionVector) -> Result<DeletionVector> {
+    let number = |name: &str, value: Option<i64>| {
+        let number = value.and_then(|value| u64::try_from(value).ok());
+        number.ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("it has no {name}")))
+    };
+    let (bytes, rows) = (number("sizeInBytes", vector.size_in_bytes)?, number("cardinality", vector.cardinality)?);
+    let text = vector.path_or_inline_dv.as_deref().unwrap_or_default();
+    let place = match vector.storage_type.as_deref() {
+        Some("i") => return DeletionVector::inline(text, bytes, rows),
+        Some("u") => path(table, &deletions::file_name(text)?)?,
+        Some("p") => path(table, text)?,
+        other => {
+            let other = other.unwrap_or_default().escape_debug();
+            return Err(Error::invalid(format!("NOT_SUPPORTED: it is stored as '{other}', which is not known here")));
+        }
+    };
+    // The first one in a file is behind the byte of the version.
+    let offset = number("offset", vector.offset.or(Some(1)))?;
+    DeletionVector::in_file(&place, offset, bytes, rows)
 }
 
 /// The file that `text` of a log names, in the table's store.

@@ -2,7 +2,8 @@
 
 use super::super::model::{EXTERNAL_TABLE, StorageDescriptor};
 use super::*;
-use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int32Array, Int64Array, ListArray, StringArray, StructArray, TimestampMicrosecondArray};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::json::ReaderBuilder;
 use arrow::record_batch::RecordBatch;
@@ -19,6 +20,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use url::Url;
 
@@ -66,6 +68,45 @@ impl World {
         )
     }
 
+    /// The same with ids of columns.
+    async fn file_with_ids(
+        &self,
+        path: &str,
+        columns: Vec<(&str, i64, ArrayRef)>,
+        values: Value,
+        stats: Value,
+    ) -> TestResult<Value> {
+        let field = |(name, id, array): &(&str, i64, ArrayRef)| {
+            let id = [("PARQUET:field_id".to_string(), id.to_string())];
+            Field::new(*name, array.data_type().clone(), true).with_metadata(id.into())
+        };
+        let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
+        let batch = RecordBatch::try_new(schema, columns.into_iter().map(|(_, _, array)| array).collect())?;
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None)?;
+        writer.write(&batch)?;
+        let size = self.put(path, writer.into_inner()?).await?;
+        Ok(
+            json!({"add": {"path": path, "partitionValues": values, "size": size, "modificationTime": 7, "dataChange": true, "stats": stats.to_string()}}),
+        )
+    }
+
+    /// Writes the deletion vector of `rows`, and gives the action that adds `add` with it.
+    async fn vector(&self, path: &str, add: &Value, rows: &BTreeSet<u32>) -> TestResult<Value> {
+        let mut data = [209, 211, 57, 100, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 58, 48, 0, 0, 1, 0, 0, 0, 0, 0].to_vec();
+        data.extend((rows.len() as u16 - 1).to_le_bytes());
+        data.extend(16_u32.to_le_bytes());
+        rows.iter().for_each(|row| data.extend((*row as u16).to_le_bytes()));
+        let file = [&[1][..], &(data.len() as u32).to_be_bytes(), &data, &crc32(&data).to_be_bytes()].concat();
+        self.put(path, file).await?;
+        let id = match path {
+            "deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin" => "^-aqEH.-t@S}K{vb[*k^",
+            _ => "00000000000000000000",
+        };
+        let vector =
+            json!({"storageType": "u", "pathOrInlineDv": id, "offset": 1, "sizeInBytes": data.len(), "cardinality": rows.len()});
+        Ok(with_vector(add, &vector))
+    }
+
     async fn commit(&self, version: u64, actions: &[Value]) -> TestResult {
         let time = json!({"commitInfo": {"timestamp": version * 1_000}});
         let lines: Vec<String> = std::iter::once(&time).chain(actions).map(Value::to_string).collect();
@@ -101,6 +142,11 @@ impl World {
         let plan = self.context.sql(sql).await?.create_physical_plan().await?;
         Ok(displayable(plan.as_ref()).indent(true).to_string().matches(".parquet").count())
     }
+}
+
+fn crc32(data: &[u8]) -> u32 {
+    let bit = |sum: u32| if sum & 1 == 1 { sum >> 1 ^ 0xEDB8_8320 } else { sum >> 1 };
+    !data.iter().fold(!0, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), |sum, _| bit(sum)))
 }
 
 fn ints(values: &[i32]) -> ArrayRef {
@@ -212,8 +258,9 @@ fn checkpoint(rows: &[Value]) -> TestResult<Vec<u8>> {
         Field::new_map(name, "key_value", Arc::clone(&entries[0]), Arc::clone(&entries[1]), false, true)
     };
     let list = |name: &str| Field::new(name, DataType::List(Arc::new(text("element"))), true);
-    let vector =
-        node("deletionVector", vec![text("storageType"), text("pathOrInlineDv"), Field::new("offset", DataType::Int32, true)]);
+    let int = |name: &str| Field::new(name, DataType::Int32, true);
+    let vector = vec![text("storageType"), text("pathOrInlineDv"), int("offset"), int("sizeInBytes"), long("cardinality")];
+    let vector = node("deletionVector", vector);
     let parsed = node("stats_parsed", vec![long("numRecords")]);
     let add = vec![text("path"), map("partitionValues"), long("size"), long("modificationTime"), text("stats"), vector, parsed];
     let meta = vec![text("id"), text("schemaString"), list("partitionColumns"), map("configuration")];
@@ -252,7 +299,10 @@ async fn rows_of_checkpoint(world: &World) -> TestResult<Vec<Value>> {
         world.store.delete(&path).await?;
     }
     for file in state.finish()?.1 {
-        let add = json!({"path": file.path, "partitionValues": file.partition_values, "size": file.size, "modificationTime": 7, "stats": file.stats});
+        let mut add = json!({"path": file.path, "partitionValues": file.partition_values, "size": file.size, "modificationTime": 7, "stats": file.stats});
+        if let Some(vector) = file.deleted_rows() {
+            add["deletionVector"] = json!({"storageType": vector.storage_type, "pathOrInlineDv": vector.path_or_inline_dv, "offset": vector.offset, "sizeInBytes": vector.size_in_bytes, "cardinality": vector.cardinality});
+        }
         rows.push(json!({ "add": add }));
     }
     rows.push(json!({"txn": {"appId": "x", "version": 1}}));
@@ -308,30 +358,281 @@ async fn checkpoints_stand_for_what_is_before_them() -> TestResult {
     Ok(())
 }
 
+fn mapped(name: &str, kind: &Value, physical: &str, id: i64) -> Value {
+    json!({"name": name, "type": kind, "nullable": true, "metadata": {"delta.columnMapping.physicalName": physical, "delta.columnMapping.id": id}})
+}
+
 #[tokio::test]
 async fn mapped_columns_are_found_by_their_physical_names() -> TestResult {
     let world = World::new()?;
-    let mapped = |name: &str, kind: Value, physical: &str| json!({"name": name, "type": kind, "nullable": true, "metadata": {"delta.columnMapping.physicalName": physical, "delta.columnMapping.id": 1}});
     let by_name = json!({"delta.columnMapping.mode": "name"});
     let values = json!({"col-p": "7"});
     let stats = json!({"numRecords": 2, "minValues": {"a": 1}, "maxValues": {"a": 2}, "nullCount": {"a": 0}});
     let old = world.file("1.parquet", vec![("a", longs(&[1, 2])), ("b", texts(&["x", "y"]))], values.clone(), stats).await?;
     // `a` was renamed to `z`, `b` was dropped and made again.
     let fields = [
-        mapped("z", json!("long"), "a"),
-        mapped("P", json!("integer"), "col-p"),
-        mapped("b", json!("string"), "col-b"),
-        mapped("st", json!({"type": "struct", "fields": [mapped("f", json!("long"), "col-f")]}), "col-st"),
+        mapped("z", &json!("long"), "a", 1),
+        mapped("P", &json!("integer"), "col-p", 2),
+        mapped("b", &json!("string"), "col-b", 3),
     ];
     let new = world.file("2.parquet", vec![("a", longs(&[3])), ("col-b", texts(&["new"]))], values, json!({})).await?;
     world.commit(0, &[protocol(2, Value::Null), metadata(&fields, &["P"], by_name), old, new]).await?;
     assert_eq!(world.rows("SELECT z, p, b FROM t ORDER BY 1").await?, ["1,7,", "2,7,", "3,7,new"]);
     assert_eq!(world.rows("SELECT b, z + p FROM t WHERE z = 3 AND p = 7").await?, ["new,10"]);
     assert_eq!(world.files("SELECT z FROM t WHERE z > 2").await?, 1);
-    assert!(world.error(None, "SELECT st FROM t").await.contains("other names in the files"));
-    let by_id = metadata(&fields, &["P"], json!({"delta.columnMapping.mode": "id"}));
-    world.commit(1, &[by_id]).await?;
-    assert!(world.error(None, "SELECT z FROM t").await.contains("mapped by 'id'"));
+    // A protocol without the feature: the names are those of the table.
+    world
+        .commit(
+            1,
+            &[
+                protocol(3, json!(["timestampNtz"])),
+                metadata(&[fields[0].clone()], &[], json!({"delta.columnMapping.mode": "name"})),
+            ],
+        )
+        .await?;
+    assert_eq!(world.rows("SELECT count(*), count(z) FROM t").await?, ["3,0"]);
+    Ok(())
+}
+
+/// A struct with the fields `names`, whose values are numbers from `first`, and the ids from `id`.
+fn struct_of(names: &[&str], first: i64, id: i64) -> ArrayRef {
+    let field = |(place, name): (usize, &&str)| {
+        let id = [("PARQUET:field_id".to_string(), (id + place as i64).to_string())];
+        let field = Field::new(*name, DataType::Int64, true).with_metadata(id.into());
+        (Arc::new(field), longs(&[first + 10 * place as i64, first + 10 * place as i64 + 1]))
+    };
+    Arc::new(StructArray::from(names.iter().enumerate().map(field).collect::<Vec<_>>()))
+}
+
+fn list_of(items: ArrayRef) -> ArrayRef {
+    let item = Field::new_list_field(items.data_type().clone(), true);
+    Arc::new(ListArray::new(Arc::new(item), OffsetBuffer::from_lengths([1, 1]), items, None))
+}
+
+#[tokio::test]
+async fn fields_of_structs_have_other_names_in_files() -> TestResult {
+    let world = World::new()?;
+    let long = json!("long");
+    let inner = json!({"type": "struct", "fields": [mapped("F", &long, "Col-f", 2), mapped("g", &long, "f", 3)]});
+    let list = json!({"type": "array", "elementType": inner, "containsNull": true});
+    let map = json!({"type": "map", "keyType": "string", "valueType": inner, "valueContainsNull": true});
+    let fields = [
+        mapped("st", &inner, "col-st", 1),
+        mapped("l", &list, "col-l", 4),
+        mapped("id", &long, "col-id", 5),
+        mapped("m", &map, "col-m", 6),
+    ];
+    let names = ["Col-f", "f"];
+    let columns =
+        vec![("col-id", longs(&[1, 2])), ("col-st", struct_of(&names, 1, 2)), ("COL-L", list_of(struct_of(&names, 100, 2)))];
+    let file = world.file("1.parquet", columns, json!({}), json!({})).await?;
+    // On top, fields may be missing and in another order.
+    let other = vec![("col-id", longs(&[3, 4])), ("col-st", struct_of(&["x", "f"], 1_000, 2))];
+    let other = world.file("2.parquet", other, json!({}), json!({})).await?;
+    let by_name = json!({"delta.columnMapping.mode": "name"});
+    world.commit(0, &[protocol(3, json!(["columnMapping"])), metadata(&fields, &[], by_name), file, other]).await?;
+    let of = async |column: &str| world.rows(&format!("SELECT {column} FROM t ORDER BY id")).await;
+    assert_eq!(of("st").await?, ["{f: 1, g: 11}", "{f: 2, g: 12}", "{f: , g: 1010}", "{f: , g: 1011}"]);
+    assert_eq!(of("st['f'] + 1, l[1]['g'], m").await?, ["2,110,", "3,111,", ",,", ",,"]);
+    assert_eq!(world.rows("SELECT id FROM t WHERE st['g'] IN (12, 1010) ORDER BY id").await?, ["2", "3"]);
+    assert_eq!(world.rows("SELECT arrow_typeof(l) FROM t LIMIT 1").await?, ["List(Struct(\"f\": Int64, \"g\": Int64))"]);
+    assert_eq!(world.rows("SELECT count(*) FROM t WHERE st IS NULL OR l IS NULL").await?, ["2"]);
+    // Not mapped: the log's own names, which need not be in lower case.
+    let plain = [
+        field("col-id", "long"),
+        json!({"name": "S", "type": {"type": "struct", "fields": [field("Aa", "long"), field("b", "long")]}, "nullable": true, "metadata": {}}),
+    ];
+    let file = world
+        .file("3.parquet", vec![("col-id", longs(&[1, 2])), ("S", struct_of(&["Aa", "b"], 1, 2))], json!({}), json!({}))
+        .await?;
+    world.commit(1, &[metadata(&plain, &[], json!({})), file]).await?;
+    assert_eq!(world.rows("SELECT s['aa'], s['b'] FROM t WHERE s IS NOT NULL ORDER BY 1").await?, ["1,11", "2,12"]);
+    let file = world.file("4.parquet", vec![("S", struct_of(&["aA", "b"], 1, 2))], json!({}), json!({})).await?;
+    world.commit(2, &[file]).await?;
+    assert!(world.error(None, "SELECT s FROM t").await.contains("only 'Aa' can be read"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn columns_are_found_by_their_ids() -> TestResult {
+    let world = World::new()?;
+    let (long, text) = (json!("long"), json!("string"));
+    let inner = json!({"type": "struct", "fields": [mapped("f", &long, "Col-f", 8), mapped("g", &long, "col-g", 9)]});
+    let list = json!({"type": "array", "elementType": inner, "containsNull": true});
+    // The names in files are those of other columns.
+    let fields = [
+        mapped("a", &long, "one", 1),
+        mapped("b", &text, "two", 2),
+        mapped("c", &long, "three", 3),
+        mapped("p", &text, "four", 4),
+        mapped("st", &inner, "five", 5),
+        mapped("l", &list, "six", 6),
+    ];
+    let by_id = json!({"delta.columnMapping.mode": "id"});
+    let values = json!({"four": "v"});
+    let stats =
+        |low: i64| json!({"numRecords": 2, "minValues": {"one": low}, "maxValues": {"one": low + 1}, "nullCount": {"one": 0}});
+    let file = async |path: &str, low: i64, columns: Vec<(&str, i64, ArrayRef)>| -> TestResult<Value> {
+        world.file_with_ids(path, columns, values.clone(), stats(low)).await
+    };
+    let swapped = vec![
+        ("two", 1, longs(&[1, 2])),
+        ("one", 2, texts(&["x", "y"])),
+        ("any", 5, struct_of(&["Col-f", "col-g"], 1, 8)),
+        ("three", 7, longs(&[70, 71])),
+        ("a", 6, list_of(struct_of(&["Col-f", "col-g"], 100, 8))),
+    ];
+    let first = file("1.parquet", 1, swapped).await?;
+    let second = file("2.parquet", 11, vec![("c", 3, longs(&[31, 32])), ("ONE", 1, longs(&[11, 12]))]).await?;
+    world.commit(0, &[protocol(2, Value::Null), metadata(&fields, &["p"], by_id), first, second]).await?;
+    assert_eq!(
+        world.rows("SELECT a, b, c, p, st['f'], l[1]['g'] FROM t ORDER BY a").await?,
+        ["1,x,,v,1,110", "2,y,,v,2,111", "11,,31,v,,", "12,,32,v,,"]
+    );
+    assert_eq!(world.rows("SELECT a, p FROM t WHERE b = 'y'").await?, ["2,v"]);
+    assert_eq!(world.rows("SELECT count(*) FROM t WHERE c IS NULL").await?, ["2"]);
+    assert_eq!(world.rows("SELECT b, c FROM t WHERE a > 2 AND c < 32").await?, [",31"]);
+    assert_eq!(world.files("SELECT b FROM t WHERE a > 2").await?, 1);
+    // Fields within are found by name and id.
+    for (version, names, id) in [(1, ["Col-f", "other"], 8), (2, ["Col-f", "col-g"], 9), (3, ["col-g", "Col-f"], 8)] {
+        let path = format!("{version}x.parquet");
+        let wrong = file(&path, 21, vec![("st", 5, struct_of(&names, 1, id))]).await?;
+        world.commit(version, &[wrong.clone()]).await?;
+        let error = world.error(None, "SELECT st FROM t").await;
+        assert!(error.contains("by name and id") && error.contains(&path), "{error}");
+        assert_eq!(world.rows("SELECT count(a) FROM t").await?, ["4"]);
+        world.commit(version, &[]).await?;
+    }
+    // Files without ids, and with one twice.
+    let without = world.file("9.parquet", vec![("one", longs(&[1]))], values.clone(), stats(1)).await?;
+    world.commit(4, &[without.clone()]).await?;
+    assert!(world.error(None, "SELECT a FROM t").await.contains("has no ids of columns"));
+    let twice = file("8.parquet", 1, vec![("x", 1, longs(&[1])), ("y", 1, longs(&[1]))]).await?;
+    world.commit(5, &[remove(&without), twice]).await?;
+    assert!(world.error(None, "SELECT a FROM t").await.contains("as 'x' and as 'y'"));
+    Ok(())
+}
+
+/// The rows 3, 4, 7, 11, 18 and 29.
+fn inline() -> Value {
+    json!({"storageType": "i", "pathOrInlineDv": "^Bg9^0rr910000000000iXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", "sizeInBytes": 44, "cardinality": 6})
+}
+
+fn with_vector(add: &Value, vector: &Value) -> Value {
+    let mut add = add.clone();
+    add["add"]["deletionVector"] = vector.clone();
+    add
+}
+
+fn removed_with_vector(add: &Value) -> Value {
+    let mut remove = remove(add);
+    remove["remove"]["deletionVector"] = add["add"]["deletionVector"].clone();
+    remove
+}
+
+#[tokio::test]
+async fn deleted_rows_are_left_out_in_each_version() -> TestResult {
+    let world = World::new()?;
+    let ids: Vec<i32> = (0..30).collect();
+    let stats =
+        json!({"numRecords": 30, "minValues": {"a": 0}, "maxValues": {"a": 29}, "nullCount": {"a": 0}, "tightBounds": false});
+    let file = world.file("1.parquet", vec![("a", ints(&ids))], json!({}), stats).await?;
+    let other = world.file("2.parquet", vec![("a", ints(&[100, 101]))], json!({}), json!({"numRecords": 2})).await?;
+    let features = protocol(3, json!(["deletionVectors"]));
+    world.commit(0, &[features.clone(), metadata(&[field("a", "integer")], &[], json!({})), file.clone(), other.clone()]).await?;
+    let first = with_vector(&file, &inline());
+    world.commit(1, &[first.clone(), remove(&file)]).await?;
+    // A second vector of the file, in a file of vectors: all rows but two.
+    let more = world.vector("deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin", &file, &(2..30).collect()).await?;
+    world.commit(2, &[removed_with_vector(&first), more.clone()]).await?;
+    let sums = "SELECT count(*), sum(a), min(a), max(a) FROM t";
+    let at = |version| Some(AsOf::Version(version));
+    assert_eq!(world.rows_of(at(0), sums).await?, ["32,636,0,101"]);
+    assert_eq!(world.rows_of(at(1), sums).await?, ["26,564,0,101"]);
+    assert_eq!(world.rows(sums).await?, ["4,202,0,101"]);
+    for (version, expected) in [(0, "32"), (1, "26"), (2, "4")] {
+        assert_eq!(world.rows_of(at(version), "SELECT count(*) FROM t").await?, [expected]);
+    }
+    assert_eq!(world.rows_of(at(1), "SELECT a FROM t WHERE a BETWEEN 2 AND 8 ORDER BY a").await?, ["2", "5", "6", "8"]);
+    assert_eq!(world.rows_of(at(1), "SELECT max(a) FROM t WHERE a < 100").await?, ["28"]);
+    assert_eq!(world.rows("SELECT a FROM t WHERE a < 50 ORDER BY a DESC LIMIT 5").await?, ["1", "0"]);
+    assert_eq!(world.rows_of(at(1), "SELECT a FROM t ORDER BY a DESC LIMIT 3").await?, ["101", "100", "28"]);
+    assert_eq!(world.files("SELECT a FROM t WHERE a = 1000").await?, 1, "statistics of files with vectors leave them out");
+    // Checkpoints of each form have them.
+    let rows = rows_of_checkpoint(&world).await?;
+    for files in forms(&rows)? {
+        for (name, bytes) in &files {
+            world.put(name, bytes.clone()).await?;
+        }
+        assert_eq!(world.rows(sums).await?, ["4,202,0,101"], "{}", files[0].0);
+        for (name, _) in &files {
+            world.store.delete(&Path::parse(format!("t%20 1/{name}"))?).await?;
+        }
+    }
+    // All rows of all files.
+    let all = world.vector("deletion_vector_00000000-0000-0000-0000-000000000000.bin", &file, &(0..30).collect()).await?;
+    world.commit(0, &[features, metadata(&[field("a", "integer")], &[], json!({})), all.clone()]).await?;
+    for version in 1..=2 {
+        world.commit(version, &[]).await?;
+    }
+    assert_eq!(world.rows("SELECT count(*), count(a), max(a) FROM t").await?, ["0,0,"]);
+    assert_eq!(world.rows("SELECT a FROM t").await?, [""; 0]);
+    assert_eq!(world.rows("SELECT a FROM t WHERE a >= 0 LIMIT 1").await?, [""; 0]);
+    // More rows than there are, which statistics alone would not tell.
+    let mut wrong = all.clone();
+    wrong["add"]["deletionVector"]["cardinality"] = json!(31);
+    world.commit(1, &[removed_with_vector(&all), wrong]).await?;
+    assert!(world.error(None, "SELECT count(*) FROM t").await.contains("31 rows are deleted, of 30"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn vectors_that_cannot_be_read_are_errors() -> TestResult {
+    let world = World::new()?;
+    let ids: Vec<i32> = (0..30).collect();
+    let file = world.file("1.parquet", vec![("a", ints(&ids))], json!({}), json!({"numRecords": 30})).await?;
+    let table = [protocol(3, json!(["deletionVectors"])), metadata(&[field("a", "integer")], &[], json!({}))];
+    let with = |vector: Value| [table.to_vec(), vec![with_vector(&file, &vector)]].concat();
+    let id = "ab^-aqEH.-t@S}K{vb[*k^";
+    let changed = |key: &str, value: Value| {
+        let mut vector = json!({"storageType": "u", "pathOrInlineDv": id, "offset": 1, "sizeInBytes": 40, "cardinality": 6});
+        vector[key] = value;
+        vector
+    };
+    for (vector, expected) in [
+        (changed("storageType", json!("u")), "not found"),
+        (changed("storageType", json!("x")), "stored as 'x'"),
+        (changed("pathOrInlineDv", json!("../../^-aqEH.-t@S}K{vb[*k^")), "names no file"),
+        (changed("pathOrInlineDv", json!("x")), "names no file"),
+        (changed("sizeInBytes", Value::Null), "no sizeInBytes"),
+        (changed("cardinality", json!(-1)), "no cardinality"),
+        (changed("offset", json!(-1)), "no offset"),
+        (changed("sizeInBytes", json!(1_i64 << 40)), "more than 64 MiB"),
+        (
+            json!({"storageType": "p", "pathOrInlineDv": "s3://other/x.bin", "offset": 1, "sizeInBytes": 40, "cardinality": 6}),
+            "another place",
+        ),
+        (
+            json!({"storageType": "p", "pathOrInlineDv": "file:///etc/passwd", "offset": 1, "sizeInBytes": 40, "cardinality": 6}),
+            "another place",
+        ),
+    ] {
+        world.commit(0, &with(vector.clone())).await?;
+        let error = world.error(None, "SELECT a FROM t").await;
+        assert!(error.contains(expected), "{vector}: {error}");
+    }
+    // The same vector by its absolute path.
+    let rows: BTreeSet<u32> = [3, 4, 7, 11, 18, 29].into();
+    let add = world.vector("x y.bin", &file, &rows).await?;
+    let mut absolute = add.clone();
+    absolute["add"]["deletionVector"]["storageType"] = json!("p");
+    absolute["add"]["deletionVector"]["pathOrInlineDv"] = json!("s3://bucket/t%25201/x%20y.bin");
+    world.commit(0, &[table.to_vec(), vec![absolute.clone()]].concat()).await?;
+    let gone = world.error(None, "SELECT a FROM t").await;
+    assert!(gone.contains("not found"), "{gone}");
+    absolute["add"]["deletionVector"]["pathOrInlineDv"] = json!("s3://bucket/t%2520%201/x%20y.bin");
+    world.commit(0, &[table.to_vec(), vec![absolute]].concat()).await?;
+    assert_eq!(world.rows("SELECT count(*), count(a), sum(a) FROM t").await?, ["24,24,363"]);
     Ok(())
 }
 
@@ -368,16 +669,9 @@ async fn what_cannot_be_read_right_is_refused() -> TestResult {
     assert!(world.open(None).await.is_err_and(|error| error.kind == ErrorKind::NotFound), "no log");
     let fields = [field("a", "integer")];
     let file = world.file("1.parquet", vec![("a", ints(&[1]))], json!({}), json!({})).await?;
-    let mut deleted = file.clone();
-    deleted["add"]["deletionVector"] =
-        json!({"storageType": "u", "pathOrInlineDv": "ab^-aqEH.-t@S}K{vb[*k^", "offset": 4, "sizeInBytes": 40, "cardinality": 1});
     let with = |add: Value| [protocol(3, json!(["deletionVectors"])), metadata(&fields, &[], json!({})), add];
     world.commit(0, &with(file.clone())).await?;
     assert_eq!(world.rows("SELECT * FROM t").await?, ["1"]);
-    world.commit(1, &[remove(&file), deleted]).await?;
-    for sql in ["SELECT * FROM t", "SELECT count(*) FROM t"] {
-        assert!(world.error(None, sql).await.contains("deletion vector"), "{sql}");
-    }
     for (path, expected) in [
         ("../2.parquet", "steps"),
         ("s3://other/1.parquet", "another place"),

@@ -24,6 +24,8 @@ pub(in crate::catalog) struct FileSet {
     pub(in crate::catalog) store: String,
     pub(in crate::catalog) compression: FileCompressionType,
     pub(in crate::catalog) files: Vec<PartitionedFile>,
+    /// How many of their rows are deleted, where the last of the partition values is a deletion vector, or none.
+    pub(in crate::catalog) deleted_rows: Option<u64>,
 }
 
 /// Lists each partition's folder. Files of text formats are compressed as their names say; with `has_path` the URL of a file is
@@ -72,6 +74,7 @@ pub(super) async fn list(
                 store: partition.location.store.clone(),
                 compression,
                 files: Vec::new(),
+                deleted_rows: None,
             });
             set.files.push(file);
         }

@@ -10,7 +10,7 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::parquet::arrow::parquet_to_arrow_schema;
 use engine::columns::{PLANNED_FOOTERS, TableColumns, sample};
-use engine::{Error, Result};
+use engine::{Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore};
 use std::sync::Arc;
@@ -31,7 +31,24 @@ pub(super) fn parquet_format(columns: &TableColumns) -> Result<ParquetFormat> {
 /// What messages about the files of `table` say of its columns.
 pub(super) fn table_columns(table: &Table, columns: &[TypedColumn]) -> TableColumns {
     let types = columns.iter().map(|column| (column.name.clone(), column.hive.to_string())).collect();
-    TableColumns { table: table.full_name(), types }
+    let ids = columns.iter().filter_map(|column| Some((column.name.clone(), column.id.clone()?))).collect();
+    TableColumns { table: table.full_name(), types, ids, has_deletions: false }
+}
+
+/// `rows` of files without the `deleted` ones among them.
+///
+/// # Errors
+/// When there are not so many rows.
+pub(super) fn without_deleted(rows: Precision<usize>, deleted: u64, columns: &TableColumns) -> Result<Precision<usize>> {
+    let deleted = usize::try_from(deleted).unwrap_or(usize::MAX);
+    Ok(match rows {
+        Precision::Exact(rows) => Precision::Exact(rows.checked_sub(deleted).ok_or_else(|| {
+            let text = format!("table {}: {deleted} rows are deleted, of {rows} in its files", columns.table);
+            Error::new(ErrorKind::Corrupt, text)
+        })?),
+        Precision::Inexact(rows) => Precision::Inexact(rows.saturating_sub(deleted)),
+        Precision::Absent => Precision::Absent,
+    })
 }
 
 /// Rows of all `files`, from a sample of their footers if they are many. What is read is checked too: an error is better met before

@@ -24,8 +24,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
-use engine::columns::adapted;
-use engine::{Error, Result};
+use engine::columns::{FieldId, adapted};
+use engine::{Error, Result, deletions};
 use std::sync::Arc;
 
 /// The column with the file that a row comes from, as a URL; queries that name it have it behind the partition columns.
@@ -39,6 +39,10 @@ pub(in crate::catalog) struct TypedColumn {
     pub(in crate::catalog) hive: HiveType,
     /// Its name and type in plans.
     pub(in crate::catalog) field: Arc<Field>,
+    /// Its type with the names that fields of structs have in files, where those differ.
+    pub(super) stored: Option<DataType>,
+    /// Its id in files, where those go before names.
+    pub(super) id: Option<FieldId>,
 }
 
 impl TypedColumn {
@@ -49,7 +53,20 @@ impl TypedColumn {
             DataType::Binary if views => DataType::BinaryView,
             other => other,
         };
-        Self { name: physical.to_lowercase(), field: Arc::new(Field::new(name.to_lowercase(), arrow, true)), hive }
+        let field = Arc::new(Field::new(name.to_lowercase(), arrow, true));
+        Self { name: physical.to_lowercase(), field, hive, stored: None, id: None }
+    }
+
+    /// The same for files that have its type as `stored`, and know it by its `id`.
+    #[cfg(feature = "delta")]
+    pub(in crate::catalog) fn in_files(self, stored: &HiveType, id: Option<FieldId>) -> Self {
+        let stored = Some(stored.arrow()).filter(|_| *stored != self.hive);
+        Self { stored, id, ..self }
+    }
+
+    /// The column as it is in files.
+    fn declared(&self) -> Field {
+        Field::new(&self.name, self.stored.as_ref().unwrap_or(self.field.data_type()).clone(), true)
     }
 }
 
@@ -155,14 +172,20 @@ impl FileTable {
         let url = ObjectStoreUrl::parse(&set.store).map_err(Error::from)?;
         let store = session.runtime_env().object_store(&url).map_err(Error::from)?;
         let metas: Vec<_> = set.files.iter().map(|file| file.object_meta.clone()).collect();
-        let keys: Vec<Arc<Field>> = self.keys.iter().map(|key| Arc::clone(&key.field)).collect();
+        let is_deletions = |column: &TypedColumn| column.name == deletions::COLUMN || column.field.name() == deletions::COLUMN;
+        if set.deleted_rows.is_some() && self.columns.iter().chain(&self.keys).any(is_deletions) {
+            return Err(Error::invalid(format!("NOT_SUPPORTED: a column {} beside deletion vectors", deletions::COLUMN)));
+        }
+        let deletions = set.deleted_rows.map(|_| Arc::new(deletions::field()));
+        let keys: Vec<Arc<Field>> = self.keys.iter().map(|key| Arc::clone(&key.field)).chain(deletions).collect();
         let mut rows = Precision::Absent;
         let (file_schema, reader): (Schema, Option<Arc<dyn FileFormat>>) = match &self.format {
             TableFormat::Parquet => {
-                let declared = |column: &TypedColumn| Field::new(&column.name, column.field.data_type().clone(), true);
-                let declared = Schema::new(self.columns.iter().map(declared).collect::<Vec<_>>());
-                let columns = names::table_columns(&self.table, &self.columns);
+                let declared = Schema::new(self.columns.iter().map(TypedColumn::declared).collect::<Vec<_>>());
+                let mut columns = names::table_columns(&self.table, &self.columns);
+                columns.has_deletions = set.deleted_rows.is_some();
                 rows = names::rows_of_parquet(session, &store, &metas, &declared, projection, &columns).await?;
+                rows = names::without_deleted(rows, set.deleted_rows.unwrap_or(0), &columns)?;
                 (declared, Some(Arc::new(names::parquet_format(&columns)?)))
             }
             TableFormat::Json(_) | TableFormat::Text(_) => (Schema::new(vec![TextFormat::line_field()]), None),
@@ -242,7 +265,7 @@ impl FileTable {
                     shape::cut(session, text.value(session, column, *index, typed)?, typed)?
                 }
                 (Some(typed), TableFormat::Json(_)) => shape::cut(session, get_field(column, typed.name.as_str()), typed)?,
-                (Some(typed), TableFormat::Parquet) => shape::cut(session, column, typed)?,
+                (Some(typed), TableFormat::Parquet) => shape::cut(session, shape::renamed(session, column, typed)?, typed)?,
                 (None, _) => column,
             };
             let expr = session.create_physical_expr(expr, &df_schema).map_err(Error::from)?;

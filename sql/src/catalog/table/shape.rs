@@ -1,9 +1,11 @@
 //! Values of files as values of the table, where the two types differ in what they can say.
 
 use super::TypedColumn;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 use datafusion::catalog::Session;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, Operator, binary_expr, cast, lit};
+use engine::functions::renamed::RENAMED;
 use engine::{Error, Result};
 use std::sync::Arc;
 
@@ -15,6 +17,18 @@ pub(super) fn cut(session: &dyn Session, value: Expr, column: &TypedColumn) -> R
     let target = column.field.data_type().clone();
     let text = cast(value, target.clone());
     Ok(cast(substr.call(vec![text, lit(1_i64), lit(i64::from(length))]), target))
+}
+
+/// A value with the names that fields of structs have in the table.
+pub(super) fn renamed(session: &dyn Session, value: Expr, column: &TypedColumn) -> Result<Expr> {
+    if column.stored.is_none() {
+        return Ok(value);
+    }
+    let function = session.scalar_functions().get(RENAMED).map(Arc::clone);
+    let function = function.ok_or_else(|| Error::internal("there is no function of names"))?;
+    let example = DataType::Struct(vec![Field::new("value", column.field.data_type().clone(), true)].into());
+    let example = ScalarValue::try_new_null(&example).map_err(Error::from)?;
+    Ok(function.call(vec![value, lit(example)]))
 }
 
 /// An expression that fails with `message` and the value, where it is evaluated.
