@@ -12,11 +12,15 @@
 
 mod adapter;
 mod fits;
+mod limits;
 mod millis;
+mod nested;
 mod reader;
 
 pub use fits::fits;
+pub use limits::has_signed_limits;
 pub use millis::nearest_milli;
+pub use reader::file_schema;
 
 use crate::error::{Error, ErrorKind, Result};
 use adapter::FileColumns;
@@ -29,7 +33,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectMeta;
 use object_store::path::Path;
-use reader::CheckedReaders;
+use reader::{CheckedReaders, Declared};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -75,7 +79,7 @@ impl TableColumns {
         let places = self.places(declared, found, file)?;
         for (index, (field, place)) in declared.fields().iter().zip(places).enumerate() {
             if let (true, Some(found)) = (is_read(index), place.and_then(|place| found.fields().get(place))) {
-                fits(field.data_type(), found.data_type(), true).map_err(|why| self.error(field.name(), file, &why))?;
+                fits(field.data_type(), found.data_type()).map_err(|why| self.error(field.name(), file, &why))?;
             }
         }
         Ok(())
@@ -130,7 +134,8 @@ pub fn sample<'a>(files: impl IntoIterator<Item = &'a ObjectMeta>, most: usize) 
     (0..count).filter_map(|index| files.get(index * files.len() / count).copied()).collect()
 }
 
-/// `plan`, if it is a scan that carries [`TableColumns`], with what finds them in each file; others as they are.
+/// `plan`, if it is a scan of Parquet, with readers that see each footer first, and with what finds the table's columns in each file
+/// if it carries [`TableColumns`]; other plans as they are.
 ///
 /// # Errors
 /// When the scan's store is not known.
@@ -138,17 +143,18 @@ pub fn adapted(plan: Arc<dyn ExecutionPlan>, runtime: &RuntimeEnv) -> Result<Arc
     let Some(scan) = file_scan(plan.as_ref()) else { return Ok(plan) };
     let source: &dyn std::any::Any = scan.file_source().as_ref();
     let Some(source) = source.downcast_ref::<ParquetSource>() else { return Ok(plan) };
-    let Some(columns) = TableColumns::of(source.table_parquet_options())? else { return Ok(plan) };
-    let columns = Arc::new(columns);
+    let columns = TableColumns::of(source.table_parquet_options())?.map(Arc::new);
     let store = runtime.object_store(&scan.object_store_url)?;
     let cache = runtime.cache_manager.get_file_metadata_cache();
-    let readers = CheckedReaders::new(store, cache, Arc::clone(&columns), Arc::clone(scan.file_schema()));
+    let declared =
+        |columns: &Arc<TableColumns>| Declared { columns: Arc::clone(columns), schema: Arc::clone(scan.file_schema()) };
+    let readers = CheckedReaders::new(store, cache, columns.as_ref().map(declared));
     let source = source.clone().with_parquet_file_reader_factory(Arc::new(readers));
-    let scan = FileScanConfigBuilder::from(scan.clone())
-        .with_source(Arc::new(source))
-        .with_expr_adapter(Some(Arc::new(FileColumns::new(columns))))
-        .build();
-    Ok(DataSourceExec::from_data_source(scan))
+    let mut adapted = FileScanConfigBuilder::from(scan.clone()).with_source(Arc::new(source));
+    if let Some(columns) = columns {
+        adapted = adapted.with_expr_adapter(Some(Arc::new(FileColumns::new(columns))));
+    }
+    Ok(DataSourceExec::from_data_source(adapted.build()))
 }
 
 fn file_scan(plan: &dyn ExecutionPlan) -> Option<&FileScanConfig> {
