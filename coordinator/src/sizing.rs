@@ -22,12 +22,11 @@ use datafusion_distributed::{
     DesiredTaskCountEvent, DesiredTaskCountEventResponse, DesiredTaskCountHandler, DistributedLeafExec, ScaleUpLeafNodeEvent,
     ScaleUpLeafNodeEventResponse, ScaleUpLeafNodeHandler,
 };
-use engine::columns::{parquet_source, sample};
+use engine::columns::{file_schema, parquet_source, sample};
 use engine::settings::Settings;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 use object_store::path::Path;
-use parquet::arrow::parquet_to_arrow_schema;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -255,7 +254,7 @@ impl<'a> ScanColumns<'a> {
     fn of(&mut self, file: &'a PartitionedFile, footer: &ParquetMetaData) -> &FileColumns {
         let Some(adapters) = &self.scan.expr_adapter_factory else { return &self.found };
         let footer = footer.file_metadata();
-        let Ok(schema) = parquet_to_arrow_schema(footer.schema_descr(), footer.key_value_metadata()) else { return &self.found };
+        let Ok(schema) = file_schema(footer) else { return &self.found };
         let is_known = |(last, values): &(SchemaRef, &[ScalarValue])| {
             last.fields() == schema.fields() && *values == file.partition_values.as_slice()
         };

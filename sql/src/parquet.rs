@@ -1,4 +1,5 @@
-//! Parquet files without the limits of their floating-point columns: those tell nothing of NaN.
+//! Parquet files without the limits of their floating-point columns, which tell nothing of NaN, and without those of writers that
+//! compared values in another order.
 //!
 //! DataFusion takes a column whose least and greatest value are the same for a constant, and such limits for `min` and `max`.
 
@@ -10,10 +11,12 @@ use datafusion::common::{Result, Statistics};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::file_format::{FileFormat, FileMeta};
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::{FileScanConfig, FileSinkConfig, FileSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::physical_expr::{LexOrdering, LexRequirement};
 use datafusion::physical_plan::ExecutionPlan;
+use engine::columns::{adapted, has_signed_limits};
 use object_store::{ObjectMeta, ObjectStore};
 use std::sync::Arc;
 
@@ -21,15 +24,22 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct ParquetFiles(ParquetFormat);
 
-/// `statistics` without what they say of the values of floating-point columns.
-fn without_float_limits(mut statistics: Statistics, schema: &SchemaRef) -> Statistics {
+/// `statistics` without what they say of the values of floating-point columns; with `is_signed`, of any.
+fn without_limits(mut statistics: Statistics, schema: &SchemaRef, is_signed: bool) -> Statistics {
     for (column, field) in statistics.column_statistics.iter_mut().zip(schema.fields()) {
-        if field.data_type().is_floating() {
+        if is_signed || field.data_type().is_floating() {
             column.min_value = Precision::Absent;
             column.max_value = Precision::Absent;
         }
     }
     statistics
+}
+
+/// Whether an old writer compared values of `object` in another order.
+async fn is_signed(state: &dyn Session, store: &Arc<dyn ObjectStore>, object: &ObjectMeta) -> Result<bool> {
+    let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+    let footer = DFParquetMetadata::new(store.as_ref(), object).with_file_metadata_cache(Some(cache)).fetch_metadata().await?;
+    Ok(has_signed_limits(&footer))
 }
 
 #[async_trait]
@@ -59,7 +69,7 @@ impl FileFormat for ParquetFiles {
         object: &ObjectMeta,
     ) -> Result<Statistics> {
         let statistics = self.0.infer_stats(state, store, Arc::clone(&schema), object).await?;
-        Ok(without_float_limits(statistics, &schema))
+        Ok(without_limits(statistics, &schema, is_signed(state, store, object).await?))
     }
 
     async fn infer_ordering(
@@ -80,12 +90,13 @@ impl FileFormat for ParquetFiles {
         object: &ObjectMeta,
     ) -> Result<FileMeta> {
         let mut found = self.0.infer_stats_and_ordering(state, store, Arc::clone(&schema), object).await?;
-        found.statistics = without_float_limits(found.statistics, &schema);
+        found.statistics = without_limits(found.statistics, &schema, is_signed(state, store, object).await?);
         Ok(found)
     }
 
     async fn create_physical_plan(&self, state: &dyn Session, scan: FileScanConfig) -> Result<Arc<dyn ExecutionPlan>> {
-        self.0.create_physical_plan(state, scan).await
+        let plan = self.0.create_physical_plan(state, scan).await?;
+        Ok(adapted(plan, state.runtime_env())?)
     }
 
     async fn create_writer_physical_plan(

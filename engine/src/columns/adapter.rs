@@ -1,6 +1,8 @@
 //! Expressions over the table's columns as expressions over those of one file.
 
+use super::fits::is_cast;
 use super::millis::{MILLIS, TO_MILLIS};
+use super::nested::FileValue;
 use super::reader::{BYTES_NOTE, FILE_NOTE};
 use super::{TableColumns, is_bytes};
 use crate::functions::define::is_text;
@@ -8,6 +10,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef,
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_expr_adapter::{DefaultPhysicalExprAdapter, PhysicalExprAdapter, PhysicalExprAdapterFactory};
@@ -68,19 +71,21 @@ enum Read {
     Rounded(TimeUnit, DataType),
     /// From bytes that are checked to be UTF-8, to this type of text.
     Text(DataType),
+    /// To this type by [`FileValue`], which is told whether there may be text that is not marked as such.
+    Value(DataType, bool),
 }
 
 impl Read {
     fn of(declared: &Field, kind: &Field, found: &Schema) -> Self {
+        let is_unmarked = found.metadata().contains_key(&format!("{BYTES_NOTE}{}", kind.name()));
         match (declared.data_type(), kind.data_type()) {
             (
                 millis @ DataType::Timestamp(TimeUnit::Millisecond, _),
                 DataType::Timestamp(unit @ (TimeUnit::Microsecond | TimeUnit::Nanosecond), _),
             ) => Read::Rounded(*unit, millis.clone()),
             (text, bytes) if is_text(text) && is_bytes(bytes) => Read::Text(text.clone()),
-            (text, _) if is_text(text) && found.metadata().contains_key(&format!("{BYTES_NOTE}{}", kind.name())) => {
-                Read::Text(text.clone())
-            }
+            (text, _) if is_text(text) && is_unmarked => Read::Text(text.clone()),
+            (declared, kind) if is_unmarked || !is_cast(declared, kind, true) => Read::Value(declared.clone(), is_unmarked),
             _ => Read::AsIs,
         }
     }
@@ -125,6 +130,7 @@ impl FileAdapter {
             Read::AsIs => own,
             Read::Rounded(unit, target) => to_millis(own, field.data_type(), *unit, target),
             Read::Text(target) => checked_text(own, field.data_type(), target.clone()),
+            Read::Value(target, is_unmarked) => file_value(own, target, *is_unmarked),
         })
     }
 }
@@ -141,6 +147,13 @@ fn to_millis(own: Arc<dyn PhysicalExpr>, kind: &DataType, unit: TimeUnit, target
     let options = Arc::new(ConfigOptions::default());
     let rounded = Arc::new(ScalarFunctionExpr::new(TO_MILLIS.name(), function, vec![own], field, options));
     if *target == MILLIS { rounded } else { cast(rounded, target.clone()) }
+}
+
+fn file_value(own: Arc<dyn PhysicalExpr>, target: &DataType, is_unmarked: bool) -> Arc<dyn PhysicalExpr> {
+    let function = Arc::new(ScalarUDF::from(FileValue::new(target.clone(), is_unmarked)));
+    let field = Arc::new(Field::new(function.name(), target.clone(), true));
+    let name = function.name().to_string();
+    Arc::new(ScalarFunctionExpr::new(&name, function, vec![own], field, Arc::new(ConfigOptions::default())))
 }
 
 /// The text of bytes: the cast to text is what checks them.

@@ -52,7 +52,7 @@ pub fn nearest_milli(value: i64, per_milli: i64) -> i64 {
     value.div_euclid(per_milli) + i64::from(value.rem_euclid(per_milli) * 2 >= per_milli)
 }
 
-fn to_millis(finer: &ArrayRef) -> Result<ArrayRef> {
+pub(super) fn to_millis(finer: &ArrayRef) -> Result<ArrayRef> {
     Ok(match finer.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, None) => {
             let times = finer.as_primitive::<TimestampMicrosecondType>();

@@ -13,12 +13,16 @@
 mod adapter;
 mod fits;
 mod ids;
+mod limits;
 mod millis;
+mod nested;
 mod reader;
 
 pub use fits::fits;
 pub use ids::{ELEMENT, FieldId, KEY, VALUE};
+pub use limits::has_signed_limits;
 pub use millis::nearest_milli;
+pub use reader::file_schema;
 
 use crate::deletions::WithoutDeletedRows;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,7 +36,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectMeta;
 use object_store::path::Path;
-use reader::CheckedReaders;
+use reader::{CheckedReaders, Declared};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -92,7 +96,7 @@ impl TableColumns {
 
     /// Whether the column `declared` can be read from `found`.
     fn fits(&self, declared: &Field, found: &Field) -> Result<(), String> {
-        fits(declared.data_type(), found.data_type(), true)?;
+        fits(declared.data_type(), found.data_type())?;
         self.ids.get(declared.name()).map_or(Ok(()), |id| id.check(declared.data_type(), found.data_type()))
     }
 
@@ -160,7 +164,8 @@ pub fn sample<'a>(files: impl IntoIterator<Item = &'a ObjectMeta>, most: usize) 
     (0..count).filter_map(|index| files.get(index * files.len() / count).copied()).collect()
 }
 
-/// `plan`, if it is a scan that carries [`TableColumns`], with what finds them in each file; others as they are.
+/// `plan`, if it is a scan of Parquet, with readers that see each footer first, and with what finds the table's columns in each file
+/// if it carries [`TableColumns`]; other plans as they are.
 ///
 /// # Errors
 /// When the scan's store is not known.
@@ -168,21 +173,22 @@ pub fn adapted(plan: Arc<dyn ExecutionPlan>, runtime: &RuntimeEnv) -> Result<Arc
     let Some(scan) = file_scan(plan.as_ref()) else { return Ok(plan) };
     let source: &dyn std::any::Any = scan.file_source().as_ref();
     let Some(source) = source.downcast_ref::<ParquetSource>() else { return Ok(plan) };
-    let Some(columns) = TableColumns::of(source.table_parquet_options())? else { return Ok(plan) };
-    let columns = Arc::new(columns);
+    let columns = TableColumns::of(source.table_parquet_options())?.map(Arc::new);
     let store = runtime.object_store(&scan.object_store_url)?;
     let cache = runtime.cache_manager.get_file_metadata_cache();
-    let readers = CheckedReaders::new(store, Arc::clone(&cache), Arc::clone(&columns), Arc::clone(scan.file_schema()));
+    let declared =
+        |columns: &Arc<TableColumns>| Declared { columns: Arc::clone(columns), schema: Arc::clone(scan.file_schema()) };
+    let readers = CheckedReaders::new(store, Arc::clone(&cache), columns.as_ref().map(declared));
     let source = source.clone().with_parquet_file_reader_factory(Arc::new(readers));
-    let source: Arc<dyn FileSource> = match columns.has_deletions {
-        true => Arc::new(WithoutDeletedRows::new(source, cache, &columns.table)),
-        false => Arc::new(source),
+    let source: Arc<dyn FileSource> = match columns.as_ref().filter(|columns| columns.has_deletions) {
+        Some(columns) => Arc::new(WithoutDeletedRows::new(source, cache, &columns.table)),
+        None => Arc::new(source),
     };
-    let scan = FileScanConfigBuilder::from(scan.clone())
-        .with_source(source)
-        .with_expr_adapter(Some(Arc::new(FileColumns::new(columns))))
-        .build();
-    Ok(DataSourceExec::from_data_source(scan))
+    let mut adapted = FileScanConfigBuilder::from(scan.clone()).with_source(source);
+    if let Some(columns) = columns {
+        adapted = adapted.with_expr_adapter(Some(Arc::new(FileColumns::new(columns))));
+    }
+    Ok(DataSourceExec::from_data_source(adapted.build()))
 }
 
 /// What reads the files of `scan`, if those are Parquet.

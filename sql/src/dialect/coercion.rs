@@ -352,6 +352,13 @@ fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(V
     if has_zone && types.iter().any(|of| matches!(of, DataType::Timestamp(_, None) | DataType::Date32)) {
         return Ok((expressions.into_iter().zip(&types).map(in_utc).collect(), true));
     }
+    if let Some(unit) = unit_beside_dates(&types) {
+        let midnight = |(expression, of): (Expr, &DataType)| match of {
+            DataType::Date32 => cast(expression, DataType::Timestamp(unit, None)),
+            _ => expression,
+        };
+        return Ok((expressions.into_iter().zip(&types).map(midnight).collect(), true));
+    }
     let Some(to) = common else { return Ok((expressions, false)) };
     let one = |(expression, of): (Expr, &DataType)| match of.is_numeric() && *of != to {
         true => cast(expression, to.clone()),
@@ -366,6 +373,12 @@ fn finest_of_several(types: &[DataType]) -> Option<TimeUnit> {
     let first = units.next()?;
     let (finest, differ) = units.fold((first, false), |(finest, differ), unit| (finest.max(unit), differ || unit != first));
     differ.then_some(finest)
+}
+
+/// The unit of timestamps beside dates, which become timestamps: those of the engine's choice end in the year 2262.
+fn unit_beside_dates(types: &[DataType]) -> Option<TimeUnit> {
+    let unit = types.iter().find_map(|of| if let DataType::Timestamp(unit, None) = of { Some(*unit) } else { None });
+    unit.filter(|_| types.contains(&DataType::Date32))
 }
 
 /// A timestamp in the unit `finest`. A plain cast would be turned around by the engine, which cuts the digits of a literal off that a

@@ -1,5 +1,6 @@
 //! NaN and minus zero, which the engine compares by their bits in some places: Athena's NaN equals nothing, and its zeros are equal.
 
+use super::operators::own;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
@@ -145,6 +146,19 @@ fn sorted_with_one_zero(orders: &mut [Sort], schema: &DFSchema) -> bool {
     changed
 }
 
+/// Bytes by their hexadecimal digits, which have the same order: the engine has no ranges of bytes.
+fn sorted_by_digits(orders: &mut [Sort], schema: &DFSchema) -> Result<bool> {
+    use DataType::{Binary, BinaryView, LargeBinary};
+    let mut changed = false;
+    for order in orders {
+        if matches!(order.expr.get_type(schema), Ok(Binary | LargeBinary | BinaryView)) {
+            order.expr = own("to_hex", vec![std::mem::take(&mut order.expr)])?;
+            changed = true;
+        }
+    }
+    Ok(changed)
+}
+
 /// `PARTITION BY x` puts the two zeros together, and `ORDER BY x` makes them peers; `lag` and `lead` have a default of the type of their values.
 pub(super) fn windowed(mut call: Box<WindowFunction>, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let name = call.fun.name().to_string();
@@ -157,6 +171,7 @@ pub(super) fn windowed(mut call: Box<WindowFunction>, schema: &DFSchema) -> Resu
     }
     let mut changed = with_one_zero(&mut call.params.partition_by, schema);
     changed |= sorted_with_one_zero(&mut call.params.order_by, schema);
+    changed |= sorted_by_digits(&mut call.params.order_by, schema)?;
     if call.params.distinct {
         changed |= with_one_zero(&mut call.params.args, schema);
     }

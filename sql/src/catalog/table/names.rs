@@ -8,8 +8,7 @@ use datafusion::common::stats::Precision;
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
-use datafusion::parquet::arrow::parquet_to_arrow_schema;
-use engine::columns::{PLANNED_FOOTERS, TableColumns, sample};
+use engine::columns::{PLANNED_FOOTERS, TableColumns, file_schema, sample};
 use engine::{Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore};
@@ -80,8 +79,7 @@ pub(super) async fn rows_of_parquet(
         let footer = footer.file_metadata();
         rows = rows.saturating_add(u64::try_from(footer.num_rows()).unwrap_or(0));
         bytes = bytes.saturating_add(meta.size);
-        let schema = parquet_to_arrow_schema(footer.schema_descr(), footer.key_value_metadata())
-            .map_err(|e| columns.unreadable(e, &meta))?;
+        let schema = file_schema(footer).map_err(|e| columns.unreadable(e, &meta))?;
         // Nearly always every file has the schema of the one before.
         if last.as_ref().is_none_or(|last| last.fields() != schema.fields()) {
             columns.check(declared, &schema, &meta.location, |index| projection.contains(&index))?;

@@ -159,7 +159,13 @@ fn typed(key: &TypedColumn, text: &str) -> Result<ScalarValue> {
     if text == HIVE_NULL {
         return ScalarValue::try_from(target).map_err(Error::from);
     }
-    ScalarValue::try_from_string(text.to_string(), target).map_err(|_| {
+    let is_value = match &key.hive {
+        HiveType::Boolean => text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false"),
+        HiveType::Varchar(length) => usize::try_from(*length).is_ok_and(|length| text.chars().count() <= length),
+        _ => true,
+    };
+    let value = ScalarValue::try_from_string(text.to_string(), target).ok().filter(|_| is_value);
+    value.ok_or_else(|| {
         let text = format!(
             "HIVE_INVALID_PARTITION_VALUE: Invalid partition value '{text}' for {} partition key: {}",
             key.hive.trino(),
