@@ -10,8 +10,23 @@ use std::collections::BTreeMap;
 
 /// Types of RETURNING.
 const TYPES: [&str; 17] = [
-    "VARCHAR", "CHAR", "STRING", "VARBINARY", "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "INT", "BIGINT", "REAL", "FLOAT",
-    "DOUBLE", "DECIMAL", "DATE", "TIME", "TIMESTAMP",
+    "VARCHAR",
+    "CHAR",
+    "STRING",
+    "VARBINARY",
+    "BOOLEAN",
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "INT",
+    "BIGINT",
+    "REAL",
+    "FLOAT",
+    "DOUBLE",
+    "DECIMAL",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
 ];
 
 /// Words behind which an operand is missing.
@@ -24,12 +39,7 @@ const OPEN_WORDS: [&str; 17] = [
 ///
 /// # Errors
 /// For clauses that are none of Trino's, or that do not go together.
-pub(super) fn rewrite(
-    tokens: &Tokens<'_>,
-    closings: &BTreeMap<usize, usize>,
-    index: usize,
-    edits: &mut Edits,
-) -> Result<()> {
+pub(super) fn rewrite(tokens: &Tokens<'_>, closings: &BTreeMap<usize, usize>, index: usize, edits: &mut Edits) -> Result<()> {
     let is_qualified = index.checked_sub(1).and_then(|before| tokens.get(before)) == Some(&Token::Period);
     let open = index + 1;
     let Some(close) = closings.get(&open).filter(|_| !is_qualified && tokens.get(open) == Some(&Token::LParen)) else {
@@ -252,9 +262,7 @@ impl Call<'_, '_> {
                 _ => false,
             };
         let start = from + usize::from(has_key);
-        let is_split = |at: usize| {
-            at > start && (self.tokens.get(at) == Some(&Token::Colon) && !has_key || is_value(at))
-        };
+        let is_split = |at: usize| at > start && (self.tokens.get(at) == Some(&Token::Colon) && !has_key || is_value(at));
         let Some(split) = self.find(start, to, is_split) else {
             return Err(self.tokens.expected(to, "':', 'VALUE'"));
         };
@@ -493,7 +501,7 @@ impl Call<'_, '_> {
             self.at = end + 2;
             return "DEFAULT";
         }
-        self.edits.open(start, [Token::Comma, keyword("CAST"), Token::LParen, keyword("NULL")].into_iter().chain(cast_end()));
+        self.edits.open(start, [Token::Comma, keyword("TRY_CAST"), Token::LParen, keyword("NULL")].into_iter().chain(cast_end()));
         if self.accept(&["NULL", "ON", event]) {
             "NULL"
         } else if self.accept(&["ERROR", "ON", event]) {
@@ -501,5 +509,111 @@ impl Call<'_, '_> {
         } else {
             "NULL"
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokens::statements;
+    use super::*;
+    use crate::statement::{Limits, parse};
+    use engine::clock::Stopwatch;
+    use std::time::Duration;
+
+    fn rewritten(sql: &str) -> Result<String> {
+        let statement = statements(sql)?.pop().ok_or_else(|| Error::invalid("none"))?;
+        let tokens = statement.for_parser()?;
+        let words: Vec<String> =
+            tokens.iter().filter(|token| token.token != Token::EOF).map(|token| token.token.to_string()).collect();
+        Ok(words.join(" "))
+    }
+
+    #[test]
+    fn calls_become_ones_that_the_parser_reads() -> Result<()> {
+        for (sql, expected) in [
+            ("json_object()", "owlet_json_object ( 'NULL' )"),
+            (
+                "json_object(KEY k VALUE v, 'a' : 1 ABSENT ON NULL WITH UNIQUE KEYS)",
+                "owlet_json_object ( 'ABSENT UNIQUE' , k , owlet_json_part ( v ) , 'a' , owlet_json_part ( 1 ) )",
+            ),
+            (
+                "json_object(a : json_array(1) RETURNING varchar(9))",
+                "CAST ( owlet_json_object ( 'NULL' , a , owlet_json_text ( owlet_json_array ( 'ABSENT' , owlet_json_part ( 1 ) ) ) ) \
+                 AS varchar ( 9 ) )",
+            ),
+            (
+                "json_array((json_array(RETURNING varbinary)), x FORMAT JSON ENCODING UTF16)",
+                "owlet_json_array ( 'ABSENT' , owlet_json_text ( ( owlet_json_bytes ( owlet_json_array ( 'ABSENT' ) , 'UTF8' ) ) ) , \
+                 owlet_json_text ( x , 'UTF16' ) )",
+            ),
+            ("json_query(x, 'lax $')", "json_query ( x , 'lax $' )"),
+            ("json_query(x, p)", "json_query ( x , p )"),
+            (
+                "json_exists(x, 'lax $' PASSING f(1, 2) AS a, y FORMAT JSON AS \"b\" TRUE ON ERROR)",
+                "owlet_json_exists ( 'TRUE' , x , 'lax $' , 'A' , owlet_json_parameter ( f ( 1 , 2 ) ) , 'b' , owlet_json_text ( y ) )",
+            ),
+            (
+                "json_query(x FORMAT JSON ENCODING UTF32, 'lax $' WITH CONDITIONAL ARRAY WRAPPER EMPTY ARRAY ON EMPTY ERROR ON ERROR)",
+                "owlet_json_query ( 'CONDITIONAL KEEP ARRAY ERROR' , owlet_json_text ( x , 'UTF32' ) , 'lax $' )",
+            ),
+            (
+                "json_value(x, 'lax $' RETURNING decimal(5, 2) DEFAULT 1 + 1 ON ERROR)",
+                "owlet_json_value ( 'NULL DEFAULT -' , x , 'lax $' , TRY_CAST ( NULL AS decimal ( 5 , 2 ) ) , \
+                 CAST ( 1 + 1 AS decimal ( 5 , 2 ) ) )",
+            ),
+            (
+                "json_value(x, 'lax $' DEFAULT a ON EMPTY)",
+                "owlet_json_value ( 'DEFAULT NULL -' , x , 'lax $' , CAST ( a AS VARCHAR ) , TRY_CAST ( NULL AS VARCHAR ) )",
+            ),
+            ("s.json_array(1)", "s . json_array ( 1 )"),
+            ("json_array", "json_array"),
+        ] {
+            assert_eq!(rewritten(&format!("SELECT {sql}"))?, format!("SELECT {expected}"), "{sql}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn clauses_that_are_none_are_errors() {
+        for (sql, expected) in [
+            ("json_object('a')", "expecting: ':', 'VALUE'"),
+            ("json_object('a' :)", "expecting: <expression>"),
+            ("json_object(KEY 'a' : 1)", "expecting: ':', 'VALUE'"),
+            ("json_array(1,)", "expecting: <expression>"),
+            ("json_array(1 NULL ON NULL 2)", "expecting: ')'"),
+            ("json_array(1 RETURNING varchar ABSENT ON NULL)", "expecting: ')'"),
+            ("json_exists(x, 'lax $' NULL ON ERROR)", "expecting: ')'"),
+            ("json_exists(x, 'lax $' PASSING 1)", "expecting: 'AS'"),
+            ("json_query(x, 'lax $' WITH ARRAY)", "expecting: 'WRAPPER'"),
+            ("json_query(x, 'lax $' NULL ON ERROR NULL ON EMPTY)", "expecting: ')'"),
+            ("json_value(x, 'lax $' RETURNING varchar FORMAT JSON ENCODING UTF8)", "expecting: ')'"),
+            ("json_query(x FORMAT JSON ENCODING LATIN1, 'lax $')", "expecting: 'UTF8'"),
+        ] {
+            let error = rewritten(&format!("SELECT {sql}")).err().map(|error| error.message).unwrap_or_default();
+            assert!(error.contains(expected), "{sql}: {error}");
+        }
+    }
+
+    #[test]
+    fn long_and_deep_calls_take_bounded_time() {
+        let deep = |depth: usize| format!("SELECT {}1{}", "json_object('k' : ".repeat(depth), ")".repeat(depth));
+        assert!(rewritten(&deep(150)).is_ok());
+        assert!(rewritten(&deep(10_000)).is_err());
+        let started = Stopwatch::start();
+        for text in [
+            deep(20),
+            deep(190),
+            format!("SELECT json_object({})", vec!["k : v"; 20_000].join(", ")),
+            format!("SELECT json_array({})", vec!["json_array(NULL ON NULL)"; 9_000].join(", ")),
+            format!("SELECT {}", "json_array(".repeat(20_000)),
+            format!("SELECT json_value(x, 'lax $' {})", "DEFAULT 1 ON ERROR ".repeat(9_000)),
+            format!("SELECT json_exists(x, 'lax $' PASSING {})", vec!["1 AS a"; 20_000].join(", ")),
+            format!("SELECT {}", vec!["json_value(x, 'lax $' RETURNING bigint DEFAULT y ON EMPTY)"; 3_000].join(" + ")),
+        ] {
+            assert!(text.len() <= 262_144);
+            let run = move || drop(parse(&text, Limits { max_bytes: 262_144, max_depth: 1_000 }));
+            std::thread::Builder::new().stack_size(256 << 20).spawn(run).ok().map(std::thread::JoinHandle::join);
+        }
+        assert!(started.elapsed() < Duration::from_secs(60));
     }
 }

@@ -8,8 +8,8 @@ use crate::functions::Functions;
 use crate::functions::datetime::saturating;
 use crate::functions::json::{Node, is_integer, read_as_written};
 use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, LargeStringArray, ListArray, MapArray,
-    StringArray, StructArray,
+    ArrayRef, AsArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, LargeStringArray, ListArray,
+    MapArray, StringArray, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;

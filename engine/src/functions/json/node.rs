@@ -5,8 +5,8 @@ use crate::functions::conversion::java_double;
 use crate::functions::text_support::bad;
 use datafusion::error::Result;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 /// A value; numbers keep their text.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +79,7 @@ impl<'a> Node<'a> {
         if !self.has_duplicates() {
             return Ok(text);
         }
-        match Self::read(&mut Reader::new(&text), Duplicates::LastWins) {
+        match Node::read(&mut Reader::new(&text), Duplicates::LastWins) {
             Ok(node) => node.text(),
             Err(_) => Err(bad("the text of a JSON value is no JSON")),
         }

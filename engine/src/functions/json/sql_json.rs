@@ -12,9 +12,7 @@ use crate::functions::define::{Arg, Call, Input, JSON, Texts, Typing, define, is
 use crate::functions::text_support::bounded;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{
-    DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
 use datafusion::common::{DataFusionError, Result, exec_err, internal_err, not_impl_err, plan_err};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -250,7 +248,7 @@ fn json_bytes(call: &Call<'_>) -> Result<ArrayRef> {
 pub(super) fn check_document(of: &DataType, encoding: Option<&str>) -> Result<()> {
     match encoding {
         None if is_text(of) || of.is_binary() || of.is_null() => Ok(()),
-        Some(_) if of.is_binary() => Ok(()),
+        Some(_) if of.is_binary() || of.is_null() => Ok(()),
         _ => {
             let encoding = encoding.map(|encoding| format!(" ENCODING {encoding}")).unwrap_or_default();
             plan_err!("TYPE_MISMATCH: Cannot read input of type {} as JSON using formatting JSON{encoding}", type_name(of))

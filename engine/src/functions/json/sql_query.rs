@@ -40,11 +40,7 @@ fn run<'n, T>(
 }
 
 /// The same without parameters, for a path of each row.
-pub(super) fn run_plain<T>(
-    path: &SqlPath,
-    text: &str,
-    take: impl FnOnce(Result<&[Item<'_>], String>) -> Result<T>,
-) -> Result<T> {
+pub(super) fn run_plain<T>(path: &SqlPath, text: &str, take: impl FnOnce(Result<&[Item<'_>], String>) -> Result<T>) -> Result<T> {
     match document(text)? {
         Some(root) => run(path, &root, &[], take),
         None => take(Err("conversion to JSON failed".into())),

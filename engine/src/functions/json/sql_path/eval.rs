@@ -463,9 +463,7 @@ impl<'n> Evaluation<'n> {
     fn doubles(&self, sequence: Vec<Item<'n>>) -> Result<Vec<Item<'n>>> {
         let double = |item: &Item<'n>| match item.scalar().map_err(Stop::Path)? {
             Some(Scalar::Number(number)) => Ok(number.to_double()),
-            Some(Scalar::Text(text)) => {
-                parse_double(&text).ok_or_else(|| Stop::Path(format!("Cannot cast '{text}' to DOUBLE")))
-            }
+            Some(Scalar::Text(text)) => parse_double(&text).ok_or_else(|| Stop::Path(format!("Cannot cast '{text}' to DOUBLE"))),
             _ => Err(item.is_no("NUMBER or TEXT")),
         };
         let items = self.unwrapped(sequence)?;

@@ -109,16 +109,6 @@ impl Number {
         }
     }
 
-    /// The type, for messages.
-    pub(super) fn type_name(self) -> String {
-        match self {
-            Self::Int(width, _) => width.name().into(),
-            Self::Double(_) => "double".into(),
-            Self::Real(_) => "real".into(),
-            Self::Decimal(_, precision, scale) => format!("decimal({precision},{scale})"),
-        }
-    }
-
     pub(super) fn to_double(self) -> f64 {
         match self {
             Self::Int(_, value) => value as f64,
