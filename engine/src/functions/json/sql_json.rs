@@ -132,7 +132,7 @@ fn json_object(call: &Call<'_>) -> Result<ArrayRef> {
     let values = (0..pairs).map(|pair| call.input(2 + 2 * pair).and_then(Part::new)).collect::<Result<Vec<Part<'_>>>>()?;
     texts(call.rows, |row| {
         let (mut names, mut members) = (Vec::with_capacity(pairs), Vec::with_capacity(pairs));
-        let mut seen = HashSet::with_capacity(pairs);
+        let (mut seen, mut bytes) = (HashSet::with_capacity(pairs), 0);
         for (key, value) in keys.iter().zip(&values) {
             let Some(name) = key.get(row) else {
                 return exec_err!("null value passed for JSON object key to JSON_OBJECT function");
@@ -148,6 +148,7 @@ fn json_object(call: &Call<'_>) -> Result<ArrayRef> {
                     false => exec_err!("cannot construct a JSON object with duplicate key"),
                 };
             }
+            bytes = bounded(bytes + name.len() + value.len())?;
             names.push(name);
             members.push(value);
         }
@@ -177,6 +178,7 @@ fn json_array(call: &Call<'_>) -> Result<ArrayRef> {
             };
             out.push_str(if out.len() > 1 { "," } else { "" });
             out.push_str(&text);
+            bounded(out.len())?;
         }
         out.push(']');
         Ok(Some(out))

@@ -8,6 +8,7 @@ use super::sql_path::{Evaluation, Item, Scalar, SqlPath, Stop};
 use crate::functions::Functions;
 use crate::functions::conversion::type_name;
 use crate::functions::define::{Arg, Call, Input, JSON, Typing, define, is_text};
+use crate::functions::text_support::bounded;
 use arrow::array::{Array, ArrayRef, BooleanArray, new_null_array};
 use arrow::compute::{cast, interleave};
 use arrow::datatypes::DataType;
@@ -143,8 +144,15 @@ fn json_query(call: &Call<'_>) -> Result<ArrayRef> {
                 let is_single = matches!(items, [item] if item.is_nested());
                 match items {
                     _ if wrapper == "UNCONDITIONAL" || wrapper == "CONDITIONAL" && !is_single => {
-                        let all = items.iter().map(Item::json_text).collect::<Result<Vec<_>>>()?;
-                        Ok(Some(format!("[{}]", all.join(","))))
+                        let mut out = String::from("[");
+                        for item in items {
+                            out.push_str(if out.len() > 1 { "," } else { "" });
+                            out.push_str(&item.json_text()?);
+                            // A path may name one item many times.
+                            bounded(out.len())?;
+                        }
+                        out.push(']');
+                        Ok(Some(out))
                     }
                     [item] if quotes == "OMIT" && item.text().is_some() => Ok(item.text().map(str::to_string)),
                     [item] => item.json_text().map(Some),
