@@ -253,7 +253,8 @@ impl Call<'_, '_> {
         let has_key = self.tokens.word(from) == "KEY"
             && match self.tokens.get(from + 1) {
                 Some(Token::Word(_)) if self.tokens.word(from + 1) == "VALUE" => {
-                    self.tokens.word(from + 2) == "VALUE" || self.tokens.get(from + 2) == Some(&Token::Period)
+                    let is_followed = self.tokens.word(from + 2) == "VALUE" && from + 3 < to;
+                    is_followed || self.tokens.get(from + 2) == Some(&Token::Period)
                 }
                 Some(Token::Word(_)) if self.tokens.word(from + 1) == "CASE" => true,
                 Some(Token::Word(_)) => !OPEN_WORDS.contains(&self.tokens.word(from + 1).as_str()),
@@ -548,6 +549,8 @@ mod tests {
             ),
             ("json_query(x, 'lax $')", "json_query ( x , 'lax $' )"),
             ("json_query(x, p)", "json_query ( x , p )"),
+            ("json_object(key VALUE value)", "owlet_json_object ( 'NULL' , key , owlet_json_part ( value ) )"),
+            ("json_object(KEY value VALUE key)", "owlet_json_object ( 'NULL' , value , owlet_json_part ( key ) )"),
             (
                 "json_exists(x, 'lax $' PASSING f(1, 2) AS a, y FORMAT JSON AS \"b\" TRUE ON ERROR)",
                 "owlet_json_exists ( 'TRUE' , x , 'lax $' , 'A' , owlet_json_parameter ( f ( 1 , 2 ) ) , 'b' , owlet_json_text ( y ) )",
