@@ -266,8 +266,11 @@ fn check(typing: &Typing<'_>, others: usize) -> Result<()> {
 fn value_type(typing: &Typing<'_>) -> Result<DataType> {
     check(typing, 2)?;
     let to = typing.kind(typing.types.len().saturating_sub(1));
+    if is_text(to) && *to != JSON {
+        return Ok(DataType::Utf8);
+    }
     let is_scalar = match to {
-        DataType::Boolean | DataType::Decimal128(..) | DataType::Utf8 | DataType::Date32 => true,
+        DataType::Boolean | DataType::Decimal128(..) | DataType::Date32 => true,
         DataType::Time32(_) | DataType::Time64(_) | DataType::Timestamp(_, None) => true,
         other => other.is_signed_integer() || matches!(other, DataType::Float32 | DataType::Float64),
     };
