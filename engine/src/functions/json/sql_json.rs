@@ -203,13 +203,13 @@ fn decode<'a>(bytes: &'a [u8], encoding: &str) -> Cow<'a, str> {
         "UTF16" => {
             let units = bytes.chunks_exact(2).map(|unit| u16::from_le_bytes(unit.try_into().unwrap_or_default()));
             let mut text: String = char::decode_utf16(units).map(|unit| unit.unwrap_or(replacement)).collect();
-            text.extend((bytes.len() % 2 != 0).then_some(replacement));
+            text.extend((!bytes.len().is_multiple_of(2)).then_some(replacement));
             text.into()
         }
         "UTF32" => {
             let units = bytes.chunks_exact(4).map(|unit| u32::from_le_bytes(unit.try_into().unwrap_or_default()));
             let mut text: String = units.map(|unit| char::from_u32(unit).unwrap_or(replacement)).collect();
-            text.extend((bytes.len() % 4 != 0).then_some(replacement));
+            text.extend((!bytes.len().is_multiple_of(4)).then_some(replacement));
             text.into()
         }
         _ => String::from_utf8_lossy(bytes),

@@ -288,7 +288,7 @@ impl<'n> Evaluation<'n> {
             Expr::Binary(operator, left, right) => {
                 let left = self.sequence(left, context).and_then(|left| self.unwrapped(left))?;
                 let right = self.sequence(right, context).and_then(|right| self.unwrapped(right))?;
-                let (&[ref left], &[ref right]) = (left.as_slice(), right.as_slice()) else {
+                let ([left], [right]) = (left.as_slice(), right.as_slice()) else {
                     return Err(Stop::Path("arithmetic binary expression requires singleton operands".into()));
                 };
                 let computed = left.number()?.compute(*operator, right.number()?).map_err(Stop::Path)?;

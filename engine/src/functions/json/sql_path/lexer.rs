@@ -35,7 +35,7 @@ pub(super) fn tokens(path: &str) -> Result<Vec<Token<'_>>> {
         let (token, length) = match first {
             '"' => text(rest).ok_or_else(|| invalid(path, "a quote is missing"))?,
             '0'..='9' => number(rest),
-            '.' if rest.bytes().nth(1).is_some_and(|next| next.is_ascii_digit()) => number(rest),
+            '.' if rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => number(rest),
             '$' if word(rest.get(1..).unwrap_or_default()) > 0 => {
                 let length = 1 + word(rest.get(1..).unwrap_or_default());
                 (Token::Variable(rest.get(1..length).unwrap_or_default()), length)
