@@ -23,7 +23,9 @@ pub fn tried(name: &str) -> Option<String> {
 
 /// Adds such a function for each function that statements call by its name.
 pub(super) fn add_to(functions: &mut Functions) {
-    let inner = functions.scalar.iter().filter(|function| !function.name().starts_with("owlet_"));
+    // Those of SQL/JSON are called by the names of their own syntax.
+    let is_called = |name: &str| !name.starts_with("owlet_") || name.starts_with("owlet_json_");
+    let inner = functions.scalar.iter().filter(|function| is_called(function.name()));
     let tried = inner.flat_map(|inner| {
         let names = std::iter::once(inner.name()).chain(inner.aliases().iter().map(String::as_str));
         names.map(|name| Attempt { name: format!("{PREFIX}{name}"), inner: Arc::clone(inner) }).collect::<Vec<_>>()

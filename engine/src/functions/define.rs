@@ -38,6 +38,10 @@ pub(super) enum Arg {
     Fields,
     /// An interval of either kind.
     Span,
+    /// What becomes a part of JSON: a number, a boolean or text as it is, bytes to be refused, and anything else as text.
+    JsonPart,
+    /// The same for a parameter of a JSON path; times stay what they are.
+    JsonParameter,
 }
 
 /// The type inside a dictionary, and every other type itself.
@@ -108,6 +112,13 @@ impl Arg {
                 &YEAR_MONTH => Some(YEAR_MONTH),
                 _ => None,
             },
+            Self::JsonPart | Self::JsonParameter => Some(match actual {
+                Null | Boolean | Binary | LargeBinary | BinaryView | FixedSizeBinary(_) => actual.clone(),
+                Date32 | Date64 | Time32(_) | Time64(_) | Timestamp(..) if self == Self::JsonParameter => actual.clone(),
+                text if is_text(text) && *text != JSON => actual.clone(),
+                // A JSON value is cast to text, as any other.
+                _ => trino_number(actual).unwrap_or(Utf8),
+            }),
         }
     }
 }

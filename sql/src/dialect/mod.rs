@@ -12,6 +12,7 @@ pub(crate) mod casts;
 pub(crate) mod coercion;
 pub(crate) mod filters;
 mod floats;
+mod json_calls;
 pub(crate) mod lateral;
 pub(crate) mod operators;
 pub(crate) mod relations;

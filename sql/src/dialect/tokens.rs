@@ -3,7 +3,7 @@
 //! Inserted tokens take the place of their neighbour, so that errors point into the text that was written.
 
 use crate::ddl::hive_statement;
-use crate::dialect::AthenaDialect;
+use crate::dialect::{AthenaDialect, json_calls};
 use crate::message;
 use crate::tables::is_location;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan
 use engine::{Error, ErrorKind, Result};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// Most parentheses inside each other; the parser follows fewer in expressions.
 const MAX_NESTING: usize = 200;
@@ -266,14 +267,29 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// Tokens to insert and to leave out, by index.
+/// Tokens to insert and to leave out, by index. What is around others is edited before them.
 #[derive(Default)]
-struct Edits {
+pub(super) struct Edits {
     before: BTreeMap<usize, Vec<Token>>,
     removed: BTreeSet<usize>,
 }
 
 impl Edits {
+    /// Inserts what opens something at `index`, inside of what opens there already.
+    pub(super) fn open(&mut self, index: usize, tokens: impl IntoIterator<Item = Token>) {
+        self.before.entry(index).or_default().extend(tokens);
+    }
+
+    /// Inserts what closes something before `index`, inside of what closes there already.
+    pub(super) fn close(&mut self, index: usize, tokens: impl IntoIterator<Item = Token>) {
+        self.before.entry(index).or_default().splice(0..0, tokens);
+    }
+
+    /// Leaves out tokens.
+    pub(super) fn remove(&mut self, range: Range<usize>) {
+        self.removed.extend(range);
+    }
+
     fn of(tokens: &Tokens<'_>) -> Result<Self> {
         let mut edits = Self::default();
         let closings = tokens.closings();
@@ -305,6 +321,9 @@ impl Edits {
                     edits.removed.insert(index + 1);
                     let name = Word { value: "value".into(), quote_style: Some('"'), keyword: Keyword::NoKeyword };
                     edits.before.entry(index + 1).or_default().push(Token::Word(name));
+                }
+                "JSON_OBJECT" | "JSON_ARRAY" | "JSON_EXISTS" | "JSON_QUERY" | "JSON_VALUE" => {
+                    json_calls::rewrite(tokens, &closings, index, &mut edits)?;
                 }
                 "UESCAPE" if matches!(index.checked_sub(1).and_then(|i| tokens.get(i)), Some(Token::UnicodeStringLiteral(_))) => {
                     return Err(tokens.not_supported(index, "UESCAPE: write the escapes with a backslash"));

@@ -6,17 +6,17 @@ use super::number::{lenient, narrow, parse_boolean, parse_double, parse_integer}
 use super::types::{cast_double, type_name};
 use crate::functions::Functions;
 use crate::functions::datetime::saturating;
-use crate::functions::json::{Node, is_integer, read};
+use crate::functions::json::{Node, is_integer, read_as_written};
 use arrow::array::{
-    ArrayRef, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, LargeStringArray, ListArray, MapArray,
-    StringArray, StructArray,
+    ArrayRef, AsArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, LargeStringArray, ListArray,
+    MapArray, StringArray, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Fields};
-use datafusion::common::{Result, exec_err, not_impl_err, plan_err};
+use datafusion::common::{Result, ScalarValue, exec_err, not_impl_err, plan_err};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Deepest nesting of a type that JSON is cast to.
@@ -158,7 +158,7 @@ fn build(values: &Values<'_>, target: &DataType) -> Result<ArrayRef> {
             Arc::new(StringArray::from_iter(texts))
         }
         // JSON's null is a value of JSON.
-        json if *json == JSON => Arc::new(LargeStringArray::from(each(values, |value| value.text().map(Some))?)),
+        json if *json == JSON => Arc::new(LargeStringArray::from(each(values, |value| value.single_text().map(Some))?)),
         DataType::List(item) => {
             let (items, lengths, nulls) = flatten(values, |value| match value {
                 Node::Array(items) => Ok(items.iter().collect()),
@@ -181,6 +181,7 @@ fn build(values: &Values<'_>, target: &DataType) -> Result<ArrayRef> {
             let keys: Vec<Node<'_>> = items.iter().map(|(key, _)| Node::Text(Cow::Borrowed(key.as_ref()))).collect();
             let keys = build(&keys.iter().map(Some).collect::<Vec<_>>(), key_type)?;
             let items = build(&items.iter().map(|(_, item)| Some(item)).collect::<Vec<_>>(), value_type)?;
+            check_keys(&keys, &lengths, target)?;
             let rows = StructArray::try_new(fields.clone(), vec![keys, items], None)?;
             let offsets = OffsetBuffer::from_lengths(lengths);
             Arc::new(MapArray::try_new(Arc::clone(entries), offsets, rows, Some(nulls), *sorted)?)
@@ -188,6 +189,32 @@ fn build(values: &Values<'_>, target: &DataType) -> Result<ArrayRef> {
         DataType::Struct(fields) => build_rows(values, fields, target)?,
         integer => cast(&Int64Array::from(each(values, |value| to_integer(value, target))?), integer)?,
     })
+}
+
+/// Checks that no value has a key twice.
+fn check_keys(keys: &ArrayRef, lengths: &[usize], target: &DataType) -> Result<()> {
+    let mut start = 0;
+    for length in lengths {
+        let mut seen = HashSet::with_capacity(*length);
+        for at in start..start + length {
+            // Texts as they are: a map of many keys has them mostly.
+            let is_new = match keys.as_string_opt::<i32>() {
+                Some(texts) => seen.insert(Key::Text(texts.value(at))),
+                None => seen.insert(Key::Other(ScalarValue::try_from_array(keys, at)?)),
+            };
+            if !is_new {
+                return exec_err!("Cannot cast to {}. Duplicate keys are not allowed", type_name(target));
+            }
+        }
+        start += length;
+    }
+    Ok(())
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Key<'a> {
+    Text(&'a str),
+    Other(ScalarValue),
 }
 
 /// The members of all values, how many each has, and which are NULL.
@@ -248,7 +275,7 @@ fn cast_from_json(call: &Call<'_>, forgive: bool) -> Result<ArrayRef> {
     let texts = call.texts(0)?;
     let mut parsed = Vec::with_capacity(call.rows);
     for row in 0..call.rows {
-        let value = texts.get(row).map_or(Ok(None), |text| lenient(read(text), forgive))?;
+        let value = texts.get(row).map_or(Ok(None), |text| lenient(read_as_written(text), forgive))?;
         // Rows are built all at once, so a bad one is found by itself first.
         parsed.push(value.filter(|value| !forgive || build(&[Some(value)], call.returns).is_ok()));
     }
@@ -271,12 +298,17 @@ mod tests {
     use arrow::util::display::{ArrayFormatter, FormatOptions};
 
     fn cast_one(text: &str, target: &DataType) -> Result<String> {
-        let array = build(&[Some(&read(text)?)], target)?;
+        let array = build(&[Some(&read_as_written(text)?)], target)?;
         Ok(ArrayFormatter::try_new(&array, &FormatOptions::default())?.value(0).to_string())
     }
 
     fn list(item: DataType) -> DataType {
         DataType::List(Arc::new(Field::new_list_field(item, true)))
+    }
+
+    fn map(key: DataType) -> DataType {
+        let entry = Fields::from(vec![Field::new("key", key, false), Field::new("value", DataType::Int64, true)]);
+        DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry), false)), false)
     }
 
     fn row(fields: &[(&str, DataType)]) -> DataType {
@@ -302,6 +334,8 @@ mod tests {
             ("[1, []]", named.clone(), "{a: 1, b: []}"),
             ("{}", named.clone(), "{a: , b: }"),
             ("[1, \"x\"]", unnamed.clone(), "{field0: 1, field1: x}"),
+            ("{\"1\": 1, \"01\": 2}", map(DataType::Utf8), "{1: 1, 01: 2}"),
+            ("[{\"b\": 1, \"a\": 2, \"b\": [{\"x\": 1, \"x\": 2}]}]", list(JSON), "[{\"b\":[{\"x\":2}],\"a\":2}]"),
         ] {
             assert_eq!(cast_one(text, &target).unwrap(), wanted, "{text}");
         }
@@ -312,6 +346,9 @@ mod tests {
             ("128", DataType::Int8),
             ("[]", DataType::Utf8),
             ("1", list(DataType::Utf8)),
+            ("{\"a\": 1, \"b\": 2, \"a\": 3}", map(DataType::Utf8)),
+            ("{\"1\": 1, \"01\": 2}", map(DataType::Int64)),
+            ("{\"a\": 1, \"a\": 2}", row(&[("a", DataType::Int64)])),
             ("1e99", DataType::Decimal128(38, 0)),
         ] {
             assert!(cast_one(text, &target).is_err(), "{text}");

@@ -1,17 +1,22 @@
 //! JSON functions. A JSON value is its text, in a layout that only JSON has: these functions read text of any layout.
 
+mod java_map;
 mod lenient;
 mod node;
 mod path;
 mod reader;
+mod returning;
+mod sql_json;
 mod sql_path;
+mod sql_query;
 
 pub(super) use self::node::{Node, is_integer, quoted};
 
-use self::node::{Duplicates, number_text};
+use self::node::Duplicates;
 use self::path::Path;
 use self::reader::{Kind, MAX_DEPTH, Problem, Read, Reader};
 use self::sql_path::SqlPath;
+use self::sql_query::{plain_query, plain_value, run_plain};
 use super::Functions;
 use super::text_support::{Arg, Entry, Eval, Row, add_table, bad, on};
 use datafusion::error::{DataFusionError, Result};
@@ -20,8 +25,6 @@ use std::borrow::Cow;
 const TEXT: &[Arg] = &[Arg::Text];
 const TEXT_2: &[Arg] = &[Arg::Text; 2];
 const TEXT_INT: &[Arg] = &[Arg::Text, Arg::Int];
-/// Most digits of an integer that becomes an SQL value, those of the widest decimal.
-const MAX_DIGITS: usize = 38;
 
 type Text<'a> = Result<Option<Cow<'a, str>>>;
 
@@ -51,6 +54,8 @@ static TABLE: &[Entry] = &[
 /// Adds the functions of this module.
 pub(super) fn add(functions: &mut Functions) {
     add_table(functions, TABLE);
+    sql_json::register(functions);
+    sql_query::register(functions);
 }
 
 /// Malformed text gives NULL; other text that is not read is an error.
@@ -68,9 +73,9 @@ fn error(problem: Problem, malformed: impl FnOnce() -> String) -> DataFusionErro
 }
 
 /// The whole text, for functions that take no malformed one.
-fn whole(text: &str) -> Read<Node<'_>> {
+fn whole(text: &str, duplicates: Duplicates) -> Read<Node<'_>> {
     let mut reader = Reader::new(text);
-    let node = Node::read(&mut reader, Duplicates::LastWins)?;
+    let node = Node::read(&mut reader, duplicates)?;
     if reader.at_end() { Ok(node) } else { Err(Problem::Malformed) }
 }
 
@@ -78,8 +83,16 @@ fn whole(text: &str) -> Read<Node<'_>> {
 ///
 /// # Errors
 /// For text that is no JSON.
-pub(super) fn read(text: &str) -> Result<Node<'_>> {
-    whole(text).map_err(|problem| error(problem, || format!("Cannot convert value to JSON: '{text}'")))
+fn read(text: &str) -> Result<Node<'_>> {
+    whole(text, Duplicates::LastWins).map_err(|problem| error(problem, || format!("Cannot convert value to JSON: '{text}'")))
+}
+
+/// The same with all members that have one name.
+///
+/// # Errors
+/// For text that is no JSON.
+pub(super) fn read_as_written(text: &str) -> Result<Node<'_>> {
+    whole(text, Duplicates::Keep).map_err(|problem| error(problem, || format!("Cannot convert value to JSON: '{text}'")))
 }
 
 /// The first value of `text`, whatever follows it; `None` for text that is no JSON. With `lenient` as the OpenX serde reads it: words
@@ -106,7 +119,7 @@ fn format_json<'a>(row: &Row<'a>) -> Text<'a> {
 
 fn is_json_scalar(row: &Row<'_>) -> Result<Option<bool>> {
     let words = || format!("Invalid JSON value: {}", row.text(0));
-    let node = whole(row.text(0)).map_err(|problem| error(problem, words))?;
+    let node = whole(row.text(0), Duplicates::LastWins).map_err(|problem| error(problem, words))?;
     Ok(Some(!matches!(node, Node::Array(_) | Node::Object(_))))
 }
 
@@ -264,37 +277,18 @@ fn array_contains_text(row: &Row<'_>) -> Result<Option<bool>> {
     )
 }
 
-/// What a path of the SQL standard selects, or `None` for input or structure that does not allow it.
-fn selected<'a, T>(row: &Row<'a>, take: impl FnOnce(&[&Node<'a>]) -> Result<T>) -> Result<Option<T>> {
-    let path = row.prepared(1, SqlPath::parse)?;
-    let read = Node::read(&mut Reader::new(row.text(0)), Duplicates::LastWins).map(Some);
-    let Some(root) = null_if_malformed(read)? else { return Ok(None) };
-    path.select(&root).map(|nodes| take(&nodes)).transpose()
-}
-
+/// Without clauses, which the front end writes as other functions.
 fn json_exists(row: &Row<'_>) -> Result<Option<bool>> {
-    Ok(Some(selected(row, |nodes| Ok(!nodes.is_empty()))?.unwrap_or(false)))
+    let path = row.prepared(1, SqlPath::parse)?;
+    run_plain(&path, row.text(0), |found| Ok(Some(found.is_ok_and(|items| !items.is_empty()))))
 }
 
 fn json_query<'a>(row: &Row<'a>) -> Text<'a> {
-    let text = selected(row, |nodes| match nodes {
-        [one] => one.text().map(Some),
-        _ => Ok(None),
-    })?;
-    Ok(text.flatten().map(Cow::Owned))
+    let path = row.prepared(1, SqlPath::parse)?;
+    Ok(run_plain(&path, row.text(0), plain_query)?.map(Cow::Owned))
 }
 
 fn json_value<'a>(row: &Row<'a>) -> Text<'a> {
-    let text = selected(row, |nodes| match nodes {
-        [Node::Text(text)] => Ok(Some(text.clone().into_owned())),
-        [Node::Bool(value)] => Ok(Some(value.to_string())),
-        [Node::Number(number)] if is_integer(number) => {
-            (number.trim_start_matches('-').len() <= MAX_DIGITS).then(|| number_text(number)).transpose()
-        }
-        [Node::Number(number)] => Err(DataFusionError::NotImplemented(format!(
-            "json_value of {number}, a number with a fraction or an exponent; json_extract_scalar gives its text"
-        ))),
-        _ => Ok(None),
-    })?;
-    Ok(text.flatten().map(Cow::Owned))
+    let path = row.prepared(1, SqlPath::parse)?;
+    Ok(run_plain(&path, row.text(0), |found| Ok(plain_value(found)))?.map(Cow::Owned))
 }

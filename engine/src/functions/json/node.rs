@@ -5,8 +5,8 @@ use crate::functions::conversion::java_double;
 use crate::functions::text_support::bad;
 use datafusion::error::Result;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 /// A value; numbers keep their text.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,32 @@ impl<'a> Node<'a> {
             }
         }
         Ok(Self::Object(members))
+    }
+
+    /// The text of this value; of members with one name the last, in the place of the first.
+    ///
+    /// # Errors
+    /// For numbers that have no text.
+    pub(in crate::functions) fn single_text(&self) -> Result<String> {
+        let text = self.text()?;
+        if !self.has_duplicates() {
+            return Ok(text);
+        }
+        match Node::read(&mut Reader::new(&text), Duplicates::LastWins) {
+            Ok(node) => node.text(),
+            Err(_) => Err(bad("the text of a JSON value is no JSON")),
+        }
+    }
+
+    fn has_duplicates(&self) -> bool {
+        match self {
+            Self::Array(items) => items.iter().any(Self::has_duplicates),
+            Self::Object(members) => {
+                let mut names = HashSet::with_capacity(members.len());
+                members.iter().any(|(name, value)| !names.insert(name.as_ref()) || value.has_duplicates())
+            }
+            _ => false,
+        }
     }
 
     /// The text of this value, keys as they come.

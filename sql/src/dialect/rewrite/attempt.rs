@@ -189,7 +189,16 @@ fn is_safe(expression: &Expr) -> bool {
         Expr::Function(function) => {
             let name = function_name(function);
             // These pass no NULL on, so that none of their arguments may fail.
-            const KEEPING: [&str; 5] = ["coalesce", "nullif", "make_array", "map", "named_struct"];
+            const KEEPING: [&str; 8] = [
+                "coalesce",
+                "nullif",
+                "make_array",
+                "map",
+                "named_struct",
+                "owlet_json_part",
+                "owlet_json_parameter",
+                "owlet_json_text",
+            ];
             let is_harmless = SAFE.contains(&name.as_str()) || name.starts_with("owlet_try_") || KEEPING.contains(&name.as_str());
             is_harmless && super::plain_args(function).is_some_and(|args| args.into_iter().all(is_safe))
         }
