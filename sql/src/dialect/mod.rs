@@ -10,9 +10,11 @@
 pub(crate) mod averages;
 pub(crate) mod casts;
 pub(crate) mod coercion;
+mod far;
 pub(crate) mod filters;
 mod floats;
 pub(crate) mod lateral;
+pub(crate) mod one_row;
 pub(crate) mod operators;
 pub(crate) mod relations;
 pub(crate) mod rewrite;
