@@ -2,6 +2,7 @@
 
 use crate::graph::StageGraph;
 use crate::limited_build::LimitedBuildSide;
+use crate::recursion::LimitedRecursion;
 use crate::sizing::ScanSizing;
 use crate::verify::obstacle;
 use datafusion::common::DataFusionError;
@@ -47,7 +48,8 @@ impl Planner {
     pub(crate) fn new(settings: &Settings, runtime: &Arc<RuntimeEnv>, writes: &Arc<WriteAccess>) -> Result<Self> {
         let local_config = session_config(&planning_options(session_options(settings, settings.local_partition_count())))?;
         let local_config = local_config.with_extension(Arc::clone(writes));
-        let mut local = sql::session(session_state(local_config, Arc::clone(runtime))).build();
+        let local = sql::session(session_state(local_config, Arc::clone(runtime)));
+        let mut local = local.with_physical_optimizer_rule(Arc::new(LimitedRecursion)).build();
         // now() is one moment in the whole query.
         local.mark_start_execution();
         let sizing = ScanSizing::new(settings, Arc::clone(runtime));
@@ -128,8 +130,9 @@ fn distributed_state(
         .with_distributed_worker_resolver(AnyWorker)
         .with_distributed_desired_task_count_handler(sizing.clone())
         .with_distributed_scale_up_leaf_node_handler(sizing.clone());
-    let builder =
-        sql::session(session_state(config, Arc::clone(runtime))).with_physical_optimizer_rule(Arc::new(LimitedBuildSide));
+    let builder = sql::session(session_state(config, Arc::clone(runtime)))
+        .with_physical_optimizer_rule(Arc::new(LimitedBuildSide))
+        .with_physical_optimizer_rule(Arc::new(LimitedRecursion));
     Ok(builder.with_distributed_planner().build())
 }
 
