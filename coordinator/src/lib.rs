@@ -24,6 +24,7 @@ mod progress;
 mod query;
 mod receipt;
 mod record;
+mod recursion;
 mod result;
 mod rows;
 mod scheduler;

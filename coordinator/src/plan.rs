@@ -2,6 +2,7 @@
 
 use crate::graph::StageGraph;
 use crate::limited_build::LimitedBuildSide;
+use crate::recursion::LimitedRecursion;
 use crate::sizing::ScanSizing;
 use crate::sorted_windows::SortedWindows;
 use crate::verify::obstacle;
@@ -48,7 +49,8 @@ impl Planner {
     pub(crate) fn new(settings: &Settings, runtime: &Arc<RuntimeEnv>, writes: &Arc<WriteAccess>) -> Result<Self> {
         let local_config = session_config(&planning_options(session_options(settings, settings.local_partition_count())))?;
         let local_config = local_config.with_extension(Arc::clone(writes));
-        let mut local = sql::session(session_state(local_config, Arc::clone(runtime))).build();
+        let local = sql::session(session_state(local_config, Arc::clone(runtime)));
+        let mut local = local.with_physical_optimizer_rule(Arc::new(LimitedRecursion)).build();
         // now() is one moment in the whole query.
         local.mark_start_execution();
         let sizing = ScanSizing::new(settings, Arc::clone(runtime));
@@ -131,6 +133,7 @@ fn distributed_state(
         .with_distributed_scale_up_leaf_node_handler(sizing.clone());
     let builder = sql::session(session_state(config, Arc::clone(runtime)))
         .with_physical_optimizer_rule(Arc::new(LimitedBuildSide))
+        .with_physical_optimizer_rule(Arc::new(LimitedRecursion))
         .with_physical_optimizer_rule(Arc::new(SortedWindows));
     Ok(builder.with_distributed_planner().build())
 }

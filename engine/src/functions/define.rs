@@ -34,6 +34,8 @@ pub(super) enum Arg {
     Number,
     /// A date, or a timestamp with or without zone.
     Instant,
+    /// A time of its own unit.
+    Time,
     /// A date, a timestamp, a time or an interval: what has fields.
     Fields,
     /// An interval of either kind.
@@ -101,6 +103,11 @@ impl Arg {
                 Date32 | Date64 => Some(Date32),
                 Timestamp(..) => Some(actual.clone()),
                 Null => Some(Timestamp(TimeUnit::Millisecond, None)),
+                _ => None,
+            },
+            Self::Time => match actual {
+                Time32(_) | Time64(_) => Some(actual.clone()),
+                Null => Some(Time32(TimeUnit::Millisecond)),
                 _ => None,
             },
             Self::Fields => match actual {

@@ -13,6 +13,7 @@ mod check;
 mod conversion;
 mod datetime;
 pub(crate) mod define;
+pub mod divide;
 pub mod equal;
 mod json;
 pub mod json_line;
@@ -64,6 +65,7 @@ impl Functions {
         bucket::add_to(&mut functions);
         conversion::add(&mut functions);
         datetime::add(&mut functions);
+        divide::add_to(&mut functions);
         equal::add_to(&mut functions);
         json::add(&mut functions);
         json_line::add(&mut functions);

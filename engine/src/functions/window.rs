@@ -1,5 +1,8 @@
 //! Window functions: DataFusion's, with ranks as bigints and with Trino's rules for offsets.
 
+mod by_row;
+
+use self::by_row::{ByRow, Kind};
 use super::Functions;
 use super::nested::named;
 use arrow::array::ArrayRef;
@@ -19,10 +22,15 @@ use std::sync::Arc;
 
 /// Adds the functions of this module.
 pub(super) fn add(functions: &mut Functions) {
-    let ranks = [row_number::row_number_udwf(), rank::rank_udwf(), rank::dense_rank_udwf(), ntile::ntile_udwf()];
-    functions.window.extend(ranks.into_iter().map(|inner| Window::udf(inner, true, None)));
-    let offsets = [(lead_lag::lag_udwf(), 0), (lead_lag::lead_udwf(), 0), (nth_value::nth_value_udwf(), 1)];
-    functions.window.extend(offsets.into_iter().map(|(inner, least)| Window::udf(inner, false, Some(least))));
+    let ranks = [row_number::row_number_udwf(), rank::rank_udwf(), rank::dense_rank_udwf()];
+    functions.window.extend(ranks.into_iter().map(|inner| Window::udf(inner, true, None, None)));
+    functions.window.push(Window::udf(ntile::ntile_udwf(), true, None, Some(Kind::Ntile)));
+    let offsets = [
+        (lead_lag::lag_udwf(), 0, Kind::Lag),
+        (lead_lag::lead_udwf(), 0, Kind::Lead),
+        (nth_value::nth_value_udwf(), 1, Kind::NthValue),
+    ];
+    functions.window.extend(offsets.into_iter().map(|(inner, least, kind)| Window::udf(inner, false, Some(least), Some(kind))));
 }
 
 /// A function of DataFusion's under its own name.
@@ -33,18 +41,26 @@ struct Window {
     bigint: bool,
     /// The least second argument, if it is an offset.
     least_offset: Option<i64>,
+    /// What it is where an argument differs from row to row.
+    by_row: Option<Kind>,
 }
 
 impl Window {
-    fn udf(inner: Arc<WindowUDF>, bigint: bool, least_offset: Option<i64>) -> Arc<WindowUDF> {
-        Arc::new(WindowUDF::new_from_impl(Self { inner, bigint, least_offset }))
+    fn udf(inner: Arc<WindowUDF>, bigint: bool, least_offset: Option<i64>, by_row: Option<Kind>) -> Arc<WindowUDF> {
+        Arc::new(WindowUDF::new_from_impl(Self { inner, bigint, least_offset, by_row }))
+    }
+
+    /// What the function is, if an argument that DataFusion takes as a constant is none.
+    fn by_row(&self, args: &[Arc<dyn PhysicalExpr>]) -> Option<Kind> {
+        let is_constant = |arg: &Arc<dyn PhysicalExpr>| arg.downcast_ref::<Literal>().is_some();
+        self.by_row.filter(|kind| args.iter().skip(kind.first_constant()).any(|arg| !is_constant(arg)))
     }
 
     fn check_offset(&self, args: &[Arc<dyn PhysicalExpr>]) -> Result<()> {
         let (Some(least), Some(offset)) = (self.least_offset, args.get(1)) else {
             return Ok(());
         };
-        // What is no constant is refused by DataFusion.
+        // What is no constant is looked at for each row.
         let Some(offset) = offset.downcast_ref::<Literal>() else {
             return Ok(());
         };
@@ -73,11 +89,17 @@ impl WindowUDFImpl for Window {
     }
 
     fn expressions(&self, args: ExpressionArgs<'_>) -> Vec<Arc<dyn PhysicalExpr>> {
-        self.inner.expressions(args)
+        match self.by_row(args.input_exprs()) {
+            Some(_) => args.input_exprs().to_vec(),
+            None => self.inner.expressions(args),
+        }
     }
 
     fn partition_evaluator(&self, args: PartitionEvaluatorArgs<'_>) -> Result<Box<dyn PartitionEvaluator>> {
         named(self.name(), self.check_offset(args.input_exprs()))?;
+        if let Some(kind) = self.by_row(args.input_exprs()) {
+            return Ok(Box::new(ByRow::new(kind, args.ignore_nulls())));
+        }
         let inner = self.inner.partition_evaluator_factory(args)?;
         match self.bigint {
             true => Ok(Box::new(Bigint(inner))),
@@ -92,7 +114,11 @@ impl WindowUDFImpl for Window {
     fn field(&self, args: WindowUDFFieldArgs<'_>) -> Result<FieldRef> {
         let field = self.inner.field(args)?;
         match self.bigint {
-            true => Ok(Arc::new(field.as_ref().clone().with_data_type(DataType::Int64))),
+            // Of NULL buckets it is NULL.
+            true => {
+                let is_nullable = field.is_nullable() || self.by_row == Some(Kind::Ntile);
+                Ok(Arc::new(field.as_ref().clone().with_data_type(DataType::Int64).with_nullable(is_nullable)))
+            }
             false => Ok(field),
         }
     }

@@ -3,18 +3,25 @@
 //! The optimizer moves conditions with outer columns up through the query and joins on them. That leaves out what an
 //! aggregate gives of no rows, and changes what windows, limits and outer joins see.
 
+use super::elements;
 use super::nullable::has_one_row;
 use crate::dialect::filters::has_total;
+use crate::dialect::lateral::with_columns;
+use crate::dialect::one_row::OneRow;
 use crate::dialect::operators::own;
 use crate::dialect::with_schema_again;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinType, Result};
+use datafusion::common::{DFSchema, JoinType, Result};
+use datafusion::functions_aggregate::array_agg::array_agg_udaf;
 use datafusion::functions_aggregate::expr_fn::array_agg;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::{conjunction, disjunction, split_binary, split_conjunction, split_conjunction_owned};
+use datafusion::logical_expr::utils::{
+    conjunction, disjunction, merge_schema, split_binary, split_conjunction, split_conjunction_owned,
+};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, FetchType, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, lit,
+    BinaryExpr, Expr, ExprFunctionExt, FetchType, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, lit,
+    when,
 };
 use engine::functions::only::ONLY;
 use std::sync::Arc;
@@ -34,9 +41,10 @@ pub(super) fn with_single_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
             node => node,
         };
         let names = NamePreserver::new(&node);
+        let schema = merge_schema(&node.inputs());
         let node = node.map_expressions(|expression| {
             let name = names.save(&expression);
-            let rewritten = expression.transform_up(single_row)?;
+            let rewritten = expression.transform_up(|part| single_row(part, &schema))?;
             Ok(rewritten.update_data(|expression| name.restore(expression)))
         })?;
         if node.transformed { node.map_data(with_schema_again) } else { Ok(node) }
@@ -44,19 +52,35 @@ pub(super) fn with_single_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(rewritten.data)
 }
 
-fn single_row(part: Expr) -> Result<Transformed<Expr>> {
+fn single_row(part: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let is_single = |query: &Subquery| !query.outer_ref_columns.is_empty() && has_one_row(&query.subquery);
     let compared = |left, op, query| {
-        let right = Box::new(Expr::ScalarSubquery(query));
+        let right = Box::new(match computed(&query, schema)? {
+            Some(value) => value,
+            None => Expr::ScalarSubquery(query),
+        });
         Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
     };
+    if let Some(value) = elements::computed(&part, schema)? {
+        return Ok(Transformed::yes(value));
+    }
     match part {
         Expr::Exists(Exists { subquery, negated }) if is_single(&subquery) => Ok(Transformed::yes(lit(!negated))),
         Expr::InSubquery(InSubquery { expr, subquery, negated }) if is_single(&subquery) => {
             compared(expr, if negated { Operator::NotEq } else { Operator::Eq }, subquery)
         }
         Expr::SetComparison(SetComparison { expr, subquery, op, .. }) if is_single(&subquery) => compared(expr, op, subquery),
-        Expr::ScalarSubquery(query) if !query.outer_ref_columns.is_empty() && !is_cut(&query.subquery) => {
+        Expr::ScalarSubquery(query) if is_outer(&query) => {
+            let query = with_outer_columns(query);
+            if let Some(value) = computed(&query, schema)? {
+                return Ok(Transformed::yes(value));
+            }
+            if let Some(first) = first_row(&query)? {
+                return Ok(Transformed::yes(Expr::ScalarSubquery(first)));
+            }
+            if is_cut(&query.subquery) {
+                return Ok(Transformed::no(Expr::ScalarSubquery(query)));
+            }
             only_row(query).map(Transformed::yes)
         }
         other => Ok(Transformed::no(other)),
@@ -80,6 +104,58 @@ fn factored(condition: Expr) -> Expr {
     let rests: Option<Vec<Expr>> = alternatives.iter().map(rest).collect();
     let rests = rests.and_then(disjunction);
     conjunction(common.into_iter().cloned().chain(rests)).unwrap_or(condition)
+}
+
+fn is_outer(query: &Subquery) -> bool {
+    !query.outer_ref_columns.is_empty() || !query.subquery.all_out_ref_exprs().is_empty()
+}
+
+/// `query` with the outer columns that it has now: those of a query inside may have become its own.
+fn with_outer_columns(query: Subquery) -> Subquery {
+    let columns = query.subquery.all_out_ref_exprs();
+    if columns.is_empty() { query } else { Subquery { outer_ref_columns: columns, ..query } }
+}
+
+/// The value of a query without tables, over the columns of `schema`; none of another query.
+fn computed(query: &Subquery, schema: &DFSchema) -> Result<Option<Expr>> {
+    let Some(OneRow { columns, conditions, lists, each: None }) = OneRow::of(&query.subquery) else { return Ok(None) };
+    let (Some(value), true) = (columns.into_iter().next(), lists.is_empty()) else { return Ok(None) };
+    let value = with_columns(value, schema)?;
+    let Some(condition) = conditions.into_iter().reduce(Expr::and) else { return Ok(Some(value)) };
+    Ok(Some(when(with_columns(condition, schema)?, value).end()?))
+}
+
+/// `(SELECT x FROM .. ORDER BY y LIMIT 1)` as the first element of an array of all rows; none for other queries.
+fn first_row(query: &Subquery) -> Result<Option<Subquery>> {
+    let LogicalPlan::Limit(limit) = query.subquery.as_ref() else { return Ok(None) };
+    let (FetchType::Literal(Some(1)), SkipType::Literal(skip)) = (limit.get_fetch_type()?, limit.get_skip_type()?) else {
+        return Ok(None);
+    };
+    if has_one_row(&limit.input) && skip == 0 {
+        return Ok(Some(Subquery { subquery: Arc::clone(&limit.input), ..query.clone() }));
+    }
+    let (mut node, mut projections) = (limit.input.as_ref(), Vec::new());
+    while let LogicalPlan::Projection(projection) = node {
+        projections.push(projection);
+        node = projection.input.as_ref();
+    }
+    let (sorted_by, input) = match node {
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => (sort.expr.clone(), Arc::clone(&sort.input)),
+        _ => (Vec::new(), Arc::clone(&limit.input)),
+    };
+    let value = match (projections.last(), sorted_by.is_empty()) {
+        (Some(projection), false) if projections.len() == 1 => projection.expr.first().cloned().map(Expr::unalias),
+        (Some(_), false) => None,
+        _ => input.schema().columns().into_iter().next().map(Expr::Column),
+    };
+    let Some(value) = value else { return Ok(None) };
+    let gathered = array_agg_udaf().call(vec![value]).order_by(sorted_by).build()?;
+    let gathered = LogicalPlanBuilder::from(input).aggregate(Vec::<Expr>::new(), vec![gathered])?;
+    let Some(array) = gathered.schema().columns().into_iter().next() else { return Ok(None) };
+    let position = i64::try_from(skip).unwrap_or(i64::MAX).saturating_add(1);
+    let element = own("element_at", vec![Expr::Column(array), lit(position)])?;
+    let plan = gathered.project(vec![element.alias("owlet_first")])?.build()?;
+    Ok(Some(Subquery { subquery: Arc::new(plan), ..query.clone() }))
 }
 
 /// Whether a query gives one row, or is cut off: what is, is refused later.

@@ -1,13 +1,16 @@
 //! A statement to a logical plan: finds the tables that it names and gives errors their place in the text.
 
+mod again;
 mod columns;
 mod correlated;
 mod distinct;
+mod elements;
 mod membership;
 mod names;
 mod nullable;
 mod own_names;
 mod path;
+mod placed;
 mod sets;
 mod shadow;
 mod shown;
@@ -20,7 +23,7 @@ mod versions;
 
 pub use names::{Resolved, Scope, TableResolver};
 
-use crate::dialect::lateral::without_lateral_unnest;
+use crate::dialect::lateral::without_lateral;
 use crate::dialect::relations::UNNESTED;
 use crate::dialect::rewrite::{has_star_over_using, label};
 use crate::message::{self, planning_error};
@@ -99,9 +102,10 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
         other => other,
     };
     let plan = plan
-        .and_then(without_lateral_unnest)
+        .and_then(without_lateral)
         .and_then(sets::with_counts)
         .and_then(correlated::with_single_rows)
+        .and_then(placed::with_columns)
         .and_then(membership::with_memberships)
         .and_then(nullable::with_nullable_subqueries)
         .map_err(|error| planning_error(error, Some(&query)))?;
@@ -113,7 +117,16 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
     Ok(plan)
 }
 
-fn planned(names: &Names<'_>, query: Query) -> Result<LogicalPlan, DataFusionError> {
+fn planned(names: &Names<'_>, mut query: Query) -> Result<LogicalPlan, DataFusionError> {
+    loop {
+        match planned_as_written(names, query.clone()) {
+            Err(error) if again::spelled(&mut query, &error) => {}
+            other => return other,
+        }
+    }
+}
+
+fn planned_as_written(names: &Names<'_>, query: Query) -> Result<LogicalPlan, DataFusionError> {
     let options = &names.state().config_options().sql_parser;
     let options = ParserOptions {
         parse_float_as_decimal: options.parse_float_as_decimal,

@@ -3,7 +3,7 @@
 //! DataFusion makes decimals of doubles, dates of numbers, and one time zone of several; and it has an order for NaN.
 
 use super::casts::{is_text, mixed};
-use super::{floats, operators, with_schema_again};
+use super::{far, floats, operators, with_schema_again};
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -67,6 +67,11 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::Like(like) => {
             refuse_json(&[&like.expr, &like.pattern], schema)?;
             Ok(Transformed::no(Expr::Like(like)))
+        }
+        Expr::Between(Between { expr, negated, low, high }) if far::is_out_of_reach(&[&expr, &low, &high], schema) => {
+            let least = compared(expr.as_ref().clone(), Operator::GtEq, *low, schema)?.data;
+            let within = least.and(compared(*expr, Operator::LtEq, *high, schema)?.data);
+            Ok(Transformed::yes(if negated { Expr::Not(Box::new(within)) } else { within }))
         }
         Expr::Between(Between { expr, negated, low, high }) => {
             let (all, changed) = unified(vec![*expr, *low, *high], schema, Zones::Any)?;
@@ -172,11 +177,9 @@ fn computed(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Transfo
 fn tried(call: ScalarFunction, schema: &DFSchema) -> Transformed<Expr> {
     if let [left, right] = call.args.as_slice()
         && let (Ok(left_type), Ok(right_type)) = (left.get_type(schema), right.get_type(schema))
+        && let Some(divided) = operators::tried((left, &left_type), (right, &right_type))
     {
-        let divide = |left, right| call.func.call(vec![left, right]);
-        if let Some(divided) = operators::divided((left, &left_type), (right, &right_type), divide) {
-            return Transformed::yes(divided);
-        }
+        return Transformed::yes(divided);
     }
     Transformed::no(Expr::ScalarFunction(call))
 }
@@ -337,6 +340,11 @@ fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(V
     // Parts of lambdas and outer columns may have no type here.
     let types: Result<Vec<DataType>> = expressions.iter().map(|expression| expression.get_type(schema)).collect();
     let Ok(types) = types else { return Ok((expressions, false)) };
+    if zones == Zones::Any
+        && let Some(operands) = far::in_reach(&expressions, schema)?
+    {
+        return Ok((unified(operands, schema, zones)?.0, true));
+    }
     if zones == Zones::One {
         check_mix(&types)?;
     }
@@ -347,6 +355,15 @@ fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(V
     {
         let finer = |(expression, of): (Expr, &DataType)| with_unit(expression, of, finest);
         let all = expressions.into_iter().zip(&types).map(finer).collect::<Result<Vec<_>>>()?;
+        return Ok((unified(all, schema, zones)?.0, true));
+    }
+    if zones == Zones::Any
+        && !has_zone
+        && let Some(to) = beside_dates(&types)
+    {
+        // DataFusion compares both as nanoseconds, which few centuries have.
+        let moment = |(operand, of): (Expr, &DataType)| if *of == DataType::Date32 { cast(operand, to.clone()) } else { operand };
+        let all = expressions.into_iter().zip(&types).map(moment).collect();
         return Ok((unified(all, schema, zones)?.0, true));
     }
     if has_zone && types.iter().any(|of| matches!(of, DataType::Timestamp(_, None) | DataType::Date32)) {
@@ -365,6 +382,12 @@ fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(V
         false => expression,
     };
     Ok((expressions.into_iter().zip(&types).map(one).collect(), true))
+}
+
+/// What dates become beside timestamps of one unit; none where there are not both.
+fn beside_dates(types: &[DataType]) -> Option<DataType> {
+    let timestamp = types.iter().find(|of| matches!(of, DataType::Timestamp(_, None)))?;
+    types.contains(&DataType::Date32).then(|| timestamp.clone())
 }
 
 /// The finest unit of timestamps that have different ones.

@@ -1,31 +1,80 @@
 //! `FROM t CROSS JOIN UNNEST(t.list)`: a join with what refers to its left side, as one unnesting of the left side's rows.
 //!
 //! The planner gives `Join(left, Subquery(Projection(Unnest(Projection(one row)))))` with outer references to `left`; it becomes
-//! `Projection(Unnest(Projection(left)))` with the same columns, which optimizer and workers know.
+//! `Projection(Unnest(Projection(left)))` with the same columns, which optimizer and workers know. A query without tables is columns of
+//! the left side.
 
+use super::one_row::{OneRow, has_outer_query};
 use super::relations::UNNESTED;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, DataFusionError, NullHandling, Result, ScalarValue, TableReference};
+use datafusion::common::{Column, DFSchema, DataFusionError, NullHandling, Result, ScalarValue, TableReference, UnnestOptions};
 use datafusion::logical_expr::logical_plan::{Join, Projection, SubqueryAlias, Unnest};
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder};
 use std::collections::HashMap;
 
-/// `plan` without joins that unnest lists of their left side.
+/// `plan` without joins that unnest lists of their left side, or that compute from it only.
 ///
 /// # Errors
 /// [`DataFusionError::NotImplemented`] for forms of such joins that are not supported.
-pub(crate) fn without_lateral_unnest(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(crate) fn without_lateral(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
         let node = match node {
             LogicalPlan::Join(join) => match Lateral::of(&join) {
                 Some(lateral) => Transformed::yes(lateral.rewritten(&join)?),
-                None => Transformed::no(LogicalPlan::Join(join)),
+                None => match computed(&join)? {
+                    Some(plan) => Transformed::yes(plan),
+                    None => Transformed::no(LogicalPlan::Join(join)),
+                },
             },
             other => Transformed::no(other),
         };
         node.map_data(|node| node.recompute_schema())
     })?;
     Ok(rewritten.data)
+}
+
+/// A join with `LATERAL (SELECT a + 1)` or `LATERAL (VALUES a, b)` as columns of its left side; none for other joins.
+fn computed(join: &Join) -> Result<Option<LogicalPlan>> {
+    let (alias, subquery) = match join.right.as_ref() {
+        LogicalPlan::SubqueryAlias(SubqueryAlias { input, alias, .. }) => (Some(alias), input.as_ref()),
+        other => (None, other),
+    };
+    let Some(row) = OneRow::of(subquery).filter(|row| row.each.is_none()) else { return Ok(None) };
+    // Without outer columns of its own it is a query like another.
+    if !matches!(subquery, LogicalPlan::Subquery(_)) && !row.columns.iter().any(has_outer_query) {
+        return Ok(None);
+    }
+    let on_true = join.filter.as_ref().is_none_or(is_true);
+    let keeps_rows = join.join_type == JoinType::Left && on_true && row.conditions.is_empty() && row.lists.is_empty();
+    if !join.on.is_empty() || join.join_type != JoinType::Inner && !keeps_rows {
+        return Ok(None);
+    }
+    let schema = join.left.schema();
+    let left_columns: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
+    let fields = join.right.schema().iter();
+    let names = fields.map(|(qualifier, field)| (qualifier.or(alias).cloned(), field.name().clone()));
+    let mut columns = Vec::with_capacity(row.columns.len());
+    for (column, (qualifier, name)) in row.columns.into_iter().zip(names) {
+        columns.push(with_columns(column, schema)?.unalias().alias_qualified(qualifier, name));
+    }
+    let mut builder = LogicalPlanBuilder::from(join.left.as_ref().clone());
+    for condition in row.conditions {
+        builder = builder.filter(with_columns(condition, schema)?)?;
+    }
+    if !row.lists.is_empty() {
+        let mut lists = Vec::with_capacity(row.lists.len());
+        for (name, list) in &row.lists {
+            lists.push(with_columns(list.clone(), schema)?.alias(name));
+        }
+        let unnested = row.lists.iter().map(|(name, _)| Column::from_name(name)).collect();
+        let options = UnnestOptions::new().with_null_handling(NullHandling::Drop);
+        builder = builder.project(left_columns.iter().cloned().chain(lists))?.unnest_columns_with_options(unnested, options)?;
+    }
+    builder = builder.project(left_columns.into_iter().chain(columns))?;
+    if let Some(condition) = join.filter.as_ref().filter(|_| !on_true) {
+        builder = builder.filter(condition.clone())?;
+    }
+    builder.build().map(Some)
 }
 
 /// The right side of a join that unnests.
@@ -126,7 +175,7 @@ fn composed(upper: &[Expr], below: &[Expr]) -> Result<Vec<Expr>> {
 }
 
 /// `expression` with columns of `schema` in place of outer references to them.
-fn with_columns(expression: Expr, schema: &DFSchema) -> Result<Expr> {
+pub(crate) fn with_columns(expression: Expr, schema: &DFSchema) -> Result<Expr> {
     let replaced = expression.transform(|part| match part {
         Expr::OuterReferenceColumn(_, column) if schema.has_column(&column) => Ok(Transformed::yes(Expr::Column(column))),
         other => Ok(Transformed::no(other)),

@@ -10,10 +10,12 @@
 pub(crate) mod averages;
 pub(crate) mod casts;
 pub(crate) mod coercion;
+mod far;
 pub(crate) mod filters;
 mod floats;
 mod json_calls;
 pub(crate) mod lateral;
+pub(crate) mod one_row;
 pub(crate) mod operators;
 pub(crate) mod relations;
 pub(crate) mod rewrite;

@@ -2,10 +2,12 @@
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
+use datafusion::logical_expr::expr::HigherOrderFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator, ScalarUDF, cast, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, HigherOrderUDF, ScalarUDF, cast, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use engine::functions::arithmetic::{Checked, checked};
+use engine::functions::divide::{DIVIDE, MODULO};
 use engine::functions::subscript::subscript;
 use engine::functions::{DAY_TIME, Functions, YEAR_MONTH};
 use std::collections::HashMap;
@@ -28,6 +30,19 @@ pub(super) fn own_function(name: &str) -> Option<&'static Arc<ScalarUDF>> {
 pub(crate) fn own(name: &str, args: Vec<Expr>) -> Result<Expr> {
     match own_function(name) {
         Some(function) => Ok(function.call(args)),
+        None => Err(DataFusionError::Internal(format!("there is no function {name}"))),
+    }
+}
+
+static OWN_OF_LAMBDAS: LazyLock<HashMap<String, Arc<HigherOrderUDF>>> = LazyLock::new(|| {
+    let functions = Functions::all().higher_order.into_iter();
+    functions.map(|function| (function.name().to_string(), function)).collect()
+});
+
+/// A call of the function `name` of this project, which takes lambdas.
+pub(crate) fn own_of_lambdas(name: &str, args: Vec<Expr>) -> Result<Expr> {
+    match OWN_OF_LAMBDAS.get(name) {
+        Some(function) => Ok(Expr::HigherOrderFunction(HigherOrderFunction::new(Arc::clone(function), args))),
         None => Err(DataFusionError::Internal(format!("there is no function {name}"))),
     }
 }
@@ -187,39 +202,33 @@ fn is_moment(of: &DataType) -> bool {
     matches!(of, DataType::Date32 | DataType::Timestamp(..))
 }
 
-fn binary(left: Expr, operator: Operator, right: Expr) -> Expr {
-    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right)))
-}
-
 /// Arithmetic of exact numbers of which one is a decimal, with Athena's digits and failures; none where the engine's is the same.
 pub(super) fn exact(left: &Expr, left_type: &DataType, operation: Checked, right: &Expr, right_type: &DataType) -> Option<Expr> {
-    if operation == Checked::Divide {
-        return divided((left, left_type), (right, right_type), |left, right| binary(left, Operator::Divide, right));
+    let (first, second) = ((left, left_type), (right, right_type));
+    match operation {
+        Checked::Divide => of_decimals(DIVIDE[0], first, second),
+        _ if !may_run_over(operation, left_type, right_type) => None,
+        Checked::Modulo => of_decimals(MODULO, first, second),
+        _ => Some(checked(operation).call(vec![left.clone(), right.clone()])),
     }
-    may_run_over(operation, left_type, right_type).then(|| checked(operation).call(vec![left.clone(), right.clone()]))
 }
 
-/// Decimals divided to as many digits as the operand with more of them has, rounded half up.
-///
-/// The engine's division, `divide`, cuts off four digits behind the scale of the dividend; rounding looks at the first of
-/// these only.
-pub(super) fn divided(
-    (left, left_type): (&Expr, &DataType),
-    (right, right_type): (&Expr, &DataType),
-    divide: impl FnOnce(Expr, Expr) -> Expr,
-) -> Option<Expr> {
+/// A division in TRY; none where the engine's is the same.
+pub(super) fn tried(left: (&Expr, &DataType), right: (&Expr, &DataType)) -> Option<Expr> {
+    of_decimals(DIVIDE[1], left, right)
+}
+
+/// A call of `function`, which takes decimals; none of exact numbers without a decimal.
+fn of_decimals(function: &str, (left, left_type): (&Expr, &DataType), (right, right_type): (&Expr, &DataType)) -> Option<Expr> {
     if !matches!((left_type, right_type), (DataType::Decimal128(..), _) | (_, DataType::Decimal128(..))) {
         return None;
     }
-    let (left_digits, left_scale) = digits(left_type)?;
-    let (right_digits, right_scale) = digits(right_type)?;
-    let scale = left_scale.max(right_scale);
-    let more = u8::try_from(right_scale.saturating_sub(left_scale).max(0)).ok()?;
-    let precision = left_digits.saturating_add(u8::try_from(right_scale).ok()?).saturating_add(more).min(MAX_DECIMAL_DIGITS);
-    let own = left_digits.saturating_add(more).min(MAX_DECIMAL_DIGITS);
-    let dividend = cast(left.clone(), DataType::Decimal128(own, scale));
-    let divisor = cast(right.clone(), DataType::Decimal128(right_digits, right_scale));
-    Some(cast(divide(dividend, divisor), DataType::Decimal128(precision, scale)))
+    let decimal = |side: &Expr, of: &DataType| {
+        let (precision, scale) = digits(of)?;
+        let to = DataType::Decimal128(precision, scale);
+        Some(if *of == to { side.clone() } else { cast(side.clone(), to) })
+    };
+    own(function, vec![decimal(left, left_type)?, decimal(right, right_type)?]).ok()
 }
 
 /// The decimal that has room for the exact numbers among `types`.

@@ -2,6 +2,8 @@
 //!
 //! Inserted tokens take the place of their neighbour, so that errors point into the text that was written.
 
+mod forms;
+
 use crate::ddl::hive_statement;
 use crate::dialect::{AthenaDialect, json_calls};
 use crate::message;
@@ -295,7 +297,12 @@ impl Edits {
         let closings = tokens.closings();
         for index in 0..tokens.len() {
             match tokens.word(index).as_str() {
-                "VALUES" if starts_query(tokens, index) => edits.wrap_rows(tokens, &closings, index + 1),
+                "VALUES" if starts_query(tokens, index) => {
+                    edits.select_rows(tokens, &closings, index);
+                    edits.wrap_rows(tokens, &closings, index + 1);
+                }
+                "TRIM" if tokens.get(index + 1) == Some(&Token::LParen) => edits.spell_trim(tokens, &closings, index),
+                "" => edits.read_number(tokens, index)?,
                 "TABLE" if starts_query(tokens, index) && matches!(tokens.get(index + 1), Some(Token::Word(_))) => {
                     let words = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
                     edits.before.entry(index).or_default().extend(words);
@@ -504,6 +511,13 @@ mod tests {
             ("SELECT U&'\\0041' -- x", "SELECT 'A'"),
             ("SELECT * FROM t FOR VERSION AS OF 3", "SELECT * FROM t FOR SYSTEM_TIME AS OF 3"),
             ("SELECT * FROM t FOR TIMESTAMP AS OF x", "SELECT * FROM t TIMESTAMP AS OF x"),
+            ("SELECT 1_000, 0x1F, 0b1_1, 0o17, X'1F', 12 x, 1.5e3", "SELECT 1000 , 31 , 3 , 15 , X'1F' , 12 x , 1.5e3"),
+            ("SELECT trim(TRAILING FROM s), trim(FROM f(s))", "SELECT \"rtrim\" ( s ) , trim ( f ( s ) )"),
+            (
+                "SELECT trim('!' FROM s), trim(s, '!'), trim(BOTH c FROM s)",
+                "SELECT trim ( BOTH '!' FROM s ) , \"trim\" ( s , '!' ) , trim ( BOTH c FROM s )",
+            ),
+            ("SELECT x = ANY (VALUES 1, 2)", "SELECT x = ANY ( SELECT * FROM ( VALUES ( 1 ) , ( 2 ) ) )"),
         ] {
             assert_eq!(rewritten(sql)?, expected, "{sql}");
         }
@@ -544,6 +558,9 @@ mod tests {
     fn forms_of_other_meaning_are_refused_with_their_place() {
         let error = |sql: &str| rewritten(sql).err().map(|error| error.message).unwrap_or_default();
         assert!(error("SELECT *\nFROM t FOR SYSTEM_TIME AS OF 3").starts_with("NOT_SUPPORTED: line 2:8: "));
+        for text in ["SELECT 1abc", "SELECT 1_", "SELECT 1__0", "SELECT 0b12", "SELECT 1e"] {
+            assert!(error(text).starts_with("line 1:8: identifiers must not start with a digit"), "{text}");
+        }
         assert!(error("SELECT 1 GROUP BY DISTINCT ROLLUP (a)").starts_with("NOT_SUPPORTED: line 1:19: "));
     }
 }

@@ -5,7 +5,7 @@ use datafusion::common::{Result, not_impl_err};
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 
-const REFUSED: [(&str, &str); 14] = [
+const REFUSED: [(&str, &str); 13] = [
     ("approx_most_frequent", "its result depends on the sketch"),
     ("approx_set", "the type HyperLogLog is not supported"),
     ("merge", "the types HyperLogLog and TDigest are not supported"),
@@ -15,7 +15,6 @@ const REFUSED: [(&str, &str); 14] = [
     ("merge_set_digest", "the type SetDigest is not supported"),
     ("numeric_histogram", "its result depends on the order of rows"),
     ("checksum", "its bytes could not be those of other engines"),
-    ("reduce_agg", "lambdas of aggregate functions are not supported"),
     ("learn_classifier", "machine learning is not supported"),
     ("learn_regressor", "machine learning is not supported"),
     ("learn_libsvm_classifier", "machine learning is not supported"),

@@ -19,7 +19,7 @@ pub(super) fn add(functions: &mut Functions) {
     let bigint: ResultType = |_| Ok(DataType::Int64);
     let first: ResultType = |types| Ok(types[0].clone());
     let nested: ResultType = |types| Ok(list_of(types[0].clone()));
-    let table: [(&'static str, Coerce, ResultType, Run); 26] = [
+    let table: [(&'static str, Coerce, ResultType, Run); 27] = [
         ("array_distinct", one_list, first, sets::distinct),
         ("array_except", two_lists, first, sets::except),
         ("array_intersect", two_lists, first, sets::intersect),
@@ -46,6 +46,7 @@ pub(super) fn add(functions: &mut Functions) {
         ("zip", shape::lists, shape::zip_type, shape::zip),
         ("array_join", join::types, |_| Ok(DataType::Utf8), join::join),
         ("sequence", sequence::types, nested, sequence::sequence),
+        ("owlet_sequence", sequence::row_types, nested, sequence::rows),
     ];
     for (name, coerce, result, run) in table {
         functions.scalar.push(Scalar::udf(name, coerce, result, run));

@@ -11,6 +11,8 @@ use datafusion::common::{Result, exec_err, internal_err, plan_err};
 use std::sync::Arc;
 
 const DAY_MILLIS: i128 = 86_400_000;
+/// Most rows of the table function.
+const MAX_ROWS: usize = 10_000_000;
 
 /// Start and stop of one type, and maybe a step.
 pub(super) fn types(types: &[DataType]) -> Result<Vec<DataType>> {
@@ -64,8 +66,35 @@ enum Unit {
     Tick(i64),
 }
 
+/// Three whole numbers.
+pub(super) fn row_types(types: &[DataType]) -> Result<Vec<DataType>> {
+    check_count(types, 3..=3)?;
+    match types.iter().find(|of| !of.is_integer()) {
+        Some(other) => plan_err!("the arguments of the table function sequence are bigint, not {other}"),
+        None => Ok(vec![DataType::Int64; 3]),
+    }
+}
+
+/// The rows of `TABLE(sequence(start, stop, step))`, which may be more than an array has.
+pub(super) fn rows(call: &Call<'_>) -> Result<ArrayRef> {
+    for row in 0..call.rows {
+        let (start, stop, step) = (call.ints(0)?.value(row), call.ints(1)?.value(row), call.ints(2)?.value(row));
+        if start < stop && step <= 0 {
+            return exec_err!("Step must be positive for sequence [{start}, {stop}]");
+        }
+        if start > stop && step >= 0 {
+            return exec_err!("Step must be negative for sequence [{start}, {stop}]");
+        }
+    }
+    made(call, MAX_ROWS)
+}
+
 /// `sequence(start, stop[, step])`.
 pub(super) fn sequence(call: &Call<'_>) -> Result<ArrayRef> {
+    made(call, MAX_MADE_ELEMENTS)
+}
+
+fn made(call: &Call<'_>, most: usize) -> Result<ArrayRef> {
     let unit = match call.arg(0)?.data_type() {
         DataType::Int64 => Unit::Number,
         DataType::Date32 => Unit::Day,
@@ -93,7 +122,7 @@ pub(super) fn sequence(call: &Call<'_>) -> Result<ArrayRef> {
                 Some(steps) => step_at(steps, row, unit)?,
                 None => Step::Units(if start <= stop { 1 } else { -1 }),
             };
-            one(start, stop, step, unit, &mut values)?;
+            one(start, stop, step, (unit, most), &mut values)?;
         }
         if values.len() > MAX_BATCH_ELEMENTS {
             return exec_err!("the sequences of one batch have more than {MAX_BATCH_ELEMENTS} elements");
@@ -131,7 +160,7 @@ fn step_at(steps: &ArrayRef, row: usize, unit: Unit) -> Result<Step> {
 }
 
 /// Adds the points of one sequence.
-fn one(start: i64, stop: i64, step: Step, unit: Unit, values: &mut Vec<i64>) -> Result<()> {
+fn one(start: i64, stop: i64, step: Step, (unit, most): (Unit, usize), values: &mut Vec<i64>) -> Result<()> {
     let sign = match step {
         Step::Months(months) => i128::from(months.signum()),
         Step::Units(units) => units.signum(),
@@ -145,7 +174,7 @@ fn one(start: i64, stop: i64, step: Step, unit: Unit, values: &mut Vec<i64>) -> 
              otherwise stop should be less than or equal to start"
         );
     }
-    for index in 0..=MAX_MADE_ELEMENTS {
+    for index in 0..=most {
         let point = match step {
             Step::Units(units) => i64::try_from(i128::from(start) + units * index as i128).ok(),
             Step::Months(months) => plus_months(start, i64::from(months) * index as i64, unit),
@@ -156,7 +185,7 @@ fn one(start: i64, stop: i64, step: Step, unit: Unit, values: &mut Vec<i64>) -> 
             _ => return Ok(()),
         }
     }
-    exec_err!("result of sequence function must not have more than {MAX_MADE_ELEMENTS} entries")
+    exec_err!("result of sequence function must not have more than {most} entries")
 }
 
 /// The same day `months` later, or the last of that month.

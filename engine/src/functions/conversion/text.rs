@@ -149,8 +149,26 @@ fn cast_varchar_n(call: &Call<'_>, lenient: bool) -> Result<ArrayRef> {
     })
 }
 
+/// A UUID, which is its text in lower case here.
+fn cast_uuid(call: &Call<'_>, lenient: bool) -> Result<ArrayRef> {
+    let texts = call.texts(0)?;
+    let is_uuid = |text: &str| {
+        let is_digit = |(at, c): (usize, u8)| if matches!(at, 8 | 13 | 18 | 23) { c == b'-' } else { c.is_ascii_hexdigit() };
+        text.len() == 36 && text.bytes().enumerate().all(is_digit)
+    };
+    call.make_texts(|row| match texts.get(row) {
+        Some(text) if is_uuid(text) => Ok(Some(text.to_lowercase())),
+        Some(text) if !lenient => exec_err!("Cannot cast value to UUID: {text}"),
+        _ => Ok(None),
+    })
+}
+
 /// Adds the functions of this file.
 pub(super) fn register(functions: &mut Functions) {
+    for (name, lenient) in [("owlet_cast_uuid", false), ("owlet_try_cast_uuid", true)] {
+        let body = move |call: &Call<'_>| cast_uuid(call, lenient);
+        functions.scalar.push(define(name).form(&[Arg::Text], DataType::Utf8, body).udf());
+    }
     for (name, with_length, lenient) in
         [("owlet_cast_varchar", "owlet_cast_varchar_n", false), ("owlet_try_cast_varchar", "owlet_try_cast_varchar_n", true)]
     {

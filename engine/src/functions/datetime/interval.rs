@@ -13,7 +13,7 @@ use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use std::sync::Arc;
 
 const DAY_MILLIS: i64 = 86_400_000;
-const DAY_NANOS: i64 = DAY_MILLIS * 1_000_000;
+pub(super) const DAY_NANOS: i64 = DAY_MILLIS * 1_000_000;
 
 /// `1 02:03:04.005`: days, hours, minutes, seconds and milliseconds.
 pub(crate) fn day_text(millis: i64) -> String {
@@ -47,7 +47,7 @@ fn out_of_range() -> DataFusionError {
 }
 
 /// Argument `index` as the numbers behind `of`, which it is cast to.
-fn ticks(call: &Call<'_>, index: usize, of: &DataType) -> Result<impl Fn(usize) -> Option<i64> + use<>> {
+pub(super) fn ticks(call: &Call<'_>, index: usize, of: &DataType) -> Result<impl Fn(usize) -> Option<i64> + use<>> {
     let input = call.input(index)?;
     let array = cast(&cast(&input.array, of)?, &DataType::Int64)?.as_primitive::<Int64Type>().clone();
     let is_constant = input.constant;

@@ -1,5 +1,6 @@
 //! Date and time functions.
 
+mod clock;
 mod fields;
 mod interval;
 mod iso;

@@ -1,6 +1,7 @@
 //! Arithmetic in calendar units: date_add, date_diff, date_trunc.
 
 use super::super::define::{Arg, Call, Texts, Typing, define};
+use super::clock;
 use super::moment::{Instants, Zone, last_day, make_instants, millis, shift};
 use crate::functions::Functions;
 use arrow::array::{ArrayRef, AsArray};
@@ -46,7 +47,7 @@ impl Unit {
     }
 
     /// Milliseconds of the units that are always as long.
-    fn fixed_millis(self) -> Option<i64> {
+    pub(super) fn fixed_millis(self) -> Option<i64> {
         Some(match self {
             Self::Millisecond => 1,
             Self::Second => 1_000,
@@ -275,9 +276,18 @@ fn same_as(index: usize) -> impl Fn(&Typing<'_>) -> Result<DataType> {
 /// Adds the functions of this file.
 pub(super) fn register(functions: &mut Functions) {
     functions.scalar.extend([
-        define("date_trunc").typed(&[Arg::Text, Arg::Instant], None, same_as(1), date_trunc).udf(),
-        define("date_add").typed(&[Arg::Text, Arg::Bigint, Arg::Instant], None, same_as(2), date_add).udf(),
-        define("date_diff").form(&[Arg::Text, Arg::Instant, Arg::Instant], DataType::Int64, date_diff).udf(),
+        define("date_trunc")
+            .typed(&[Arg::Text, Arg::Instant], None, same_as(1), date_trunc)
+            .typed(&[Arg::Text, Arg::Time], None, same_as(1), clock::truncated)
+            .udf(),
+        define("date_add")
+            .typed(&[Arg::Text, Arg::Bigint, Arg::Instant], None, same_as(2), date_add)
+            .typed(&[Arg::Text, Arg::Bigint, Arg::Time], None, same_as(2), clock::added)
+            .udf(),
+        define("date_diff")
+            .form(&[Arg::Text, Arg::Instant, Arg::Instant], DataType::Int64, date_diff)
+            .form(&[Arg::Text, Arg::Time, Arg::Time], DataType::Int64, clock::difference)
+            .udf(),
     ]);
 }
 

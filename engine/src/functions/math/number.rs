@@ -1,6 +1,6 @@
 //! Functions that keep the type of their number: rounding, sign, remainder, the greatest and the least.
 
-use super::super::define::{Arg, Call, Typing, define, is_text};
+use super::super::define::{Arg, Call, DAY_TIME, Typing, YEAR_MONTH, define, is_text};
 use crate::functions::Functions;
 use crate::functions::conversion::type_name;
 use crate::functions::datetime::{double, java_round};
@@ -10,7 +10,8 @@ use arrow::compute::kernels::nullif::nullif;
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{cast, is_null};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    ArrowPrimitiveType, DataType, Decimal128Type, DurationMillisecondType, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, IntervalYearMonthType,
 };
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
@@ -273,6 +274,7 @@ fn group(data_type: &DataType) -> Option<String> {
         DataType::Time32(_) | DataType::Time64(_) => Some("time".into()),
         DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, None) => Some("date".into()),
         DataType::Timestamp(_, Some(zone)) => Some(zone.to_string()),
+        span @ (&DAY_TIME | &YEAR_MONTH) => Some(type_name(span)),
         _ => None,
     }
 }
@@ -371,6 +373,8 @@ fn negate(call: &Call<'_>) -> Result<ArrayRef> {
         DataType::Float64 => map::<Float64Type>(call, |value| Ok(-value)),
         DataType::Float32 => map::<Float32Type>(call, |value| Ok(-value)),
         DataType::Decimal128(..) => map::<Decimal128Type>(call, |value| Ok(value.wrapping_neg())),
+        &DAY_TIME => map::<DurationMillisecondType>(call, |millis| Ok(millis.wrapping_neg())),
+        &YEAR_MONTH => map::<IntervalYearMonthType>(call, |months| Ok(months.wrapping_neg())),
         kind => map_integers(call, |value| match value.checked_neg() {
             Some(result) => Ok(result),
             None => exec_err!("{} negation overflow: {value}", type_name(kind)),
@@ -404,7 +408,7 @@ pub(super) fn register(functions: &mut Functions) {
         define("mod").typed(&[Arg::Number, Arg::Number], None, common_type, modulo).udf(),
         define("greatest").typed(&[Arg::Any], Some(Arg::Any), common_type, |call| extreme(call, true)).udf(),
         define("least").typed(&[Arg::Any], Some(Arg::Any), common_type, |call| extreme(call, false)).udf(),
-        define("owlet_negate").typed(&number, None, same, negate).udf(),
+        define("owlet_negate").typed(&number, None, same, negate).typed(&[Arg::Span], None, same, negate).udf(),
     ]);
 }
 

@@ -1,6 +1,7 @@
 //! Regular expression functions with Java's pattern syntax; they find anywhere, and all matches where several can be.
 
 mod java;
+mod lambda;
 mod pattern;
 
 use self::pattern::{Groups, Pattern};
@@ -33,6 +34,7 @@ static TABLE: &[Entry] = &[
 /// Adds the functions of this module.
 pub(super) fn add(functions: &mut Functions) {
     add_table(functions, TABLE);
+    lambda::add_to(functions);
 }
 
 fn pattern(row: &Row<'_>) -> Result<Rc<Pattern>> {

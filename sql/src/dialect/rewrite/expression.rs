@@ -2,7 +2,7 @@
 
 use super::select::binary;
 use super::{
-    Rewriter, attempt, call, function_name, guard, literal, nested, not_supported, number, place, plain_args, take, text,
+    Rewriter, attempt, call, fields, function_name, guard, literal, nested, not_supported, number, place, plain_args, take, text,
 };
 use crate::message;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
@@ -43,6 +43,10 @@ impl Rewriter {
                 Ok(())
             }
             Expr::Extract { .. } => rewrite_extract(expression),
+            Expr::Lambda(lambda) => {
+                fields::of_parameters(lambda);
+                Ok(())
+            }
             Expr::Substring { expr, substring_from: Some(from), substring_for, .. } => {
                 let mut args = vec![take(expr), take(from)];
                 args.extend(substring_for.as_mut().map(|length| take(length)));
@@ -147,6 +151,10 @@ impl Rewriter {
                 function.name = ObjectName::from(vec![Ident::new("array_sort_by")]);
                 Ok(())
             }
+            "reduce_agg" => self.rewrite_reduce(expression),
+            "regexp_replace" if matches!(plain_args(function).as_deref(), Some([_, _, Expr::Lambda(_)])) => {
+                self.rewrite_replace(expression)
+            }
             "row" => {
                 let Some(values) = plain_args(function) else { return Err(not_supported(expression, "this form of ROW")) };
                 let named =
@@ -169,6 +177,46 @@ impl Rewriter {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Rewriter {
+    /// `reduce_agg(x, start, f, g)` as `reduce` of the array of all `x` that are known. Parts of an array need not be combined.
+    fn rewrite_reduce(&mut self, expression: &mut Expr) -> Result<()> {
+        let refused = |what: &str| Err(not_supported(expression, what));
+        let Expr::Function(function) = &*expression else { return Ok(()) };
+        if function.over.is_some() {
+            return refused("reduce_agg as a window function");
+        }
+        let (mut bare, filter) = (function.clone(), function.filter.clone());
+        bare.filter = None;
+        let args = plain_args(&bare).and_then(|args| <[&Expr; 4]>::try_from(args).ok());
+        let Some([value, start, input @ Expr::Lambda(_), Expr::Lambda(_)]) = args else {
+            return Err(wrong(expression, "reduce_agg takes a value, a start and two lambdas"));
+        };
+        let known = Expr::IsNotNull(Box::new(nested(self.copy(value)?)));
+        let known = match filter {
+            Some(filter) => binary(nested(*filter), BinaryOperator::And, known),
+            None => known,
+        };
+        let mut values = call("array_agg", vec![value.clone()]);
+        if let Expr::Function(values) = &mut values {
+            values.filter = Some(Box::new(known));
+        }
+        let same = fields::lambda("owlet_state", Expr::Identifier(Ident::new("owlet_state")));
+        let args = vec![values, start.clone(), input.clone(), same];
+        replace(expression, call("reduce", args))
+    }
+
+    /// `regexp_replace(s, p, x -> f)`: `f` of the groups of each match, in place of the matches.
+    fn rewrite_replace(&mut self, expression: &mut Expr) -> Result<()> {
+        let Expr::Function(function) = &*expression else { return Ok(()) };
+        let Some([value, pattern, lambda]) = plain_args(function).and_then(|args| <[&Expr; 3]>::try_from(args).ok()) else {
+            return Ok(());
+        };
+        let groups = call("owlet_regexp_groups", vec![self.copy(value)?, self.copy(pattern)?]);
+        let filled = vec![value.clone(), pattern.clone(), call("transform", vec![groups, lambda.clone()])];
+        replace(expression, call("owlet_regexp_fill", filled))
     }
 }
 
@@ -351,9 +399,25 @@ fn rewrite_cast(expression: &mut Expr) -> Result<()> {
             let value = take(expr);
             *expression = call_with("json", vec![value]);
         }
+        DataType::Varbinary(_) if is_uuid(expr) => return Err(message::not_supported(start, "the bytes of a UUID")),
+        DataType::Uuid => {
+            let value = take(expr);
+            *expression = call_with("uuid", vec![value]);
+        }
         _ => {}
     }
     Ok(())
+}
+
+/// Whether `expression` is a UUID, which is a text here.
+fn is_uuid(expression: &Expr) -> bool {
+    match expression {
+        Expr::Nested(inner) => is_uuid(inner),
+        Expr::Function(function) => {
+            matches!(function_name(function).as_str(), "uuid" | "owlet_cast_uuid" | "owlet_try_cast_uuid")
+        }
+        _ => false,
+    }
 }
 
 fn is_null(expression: &Expr) -> bool {

@@ -24,6 +24,7 @@ pub(super) fn typed(literal: &TypedString) -> Result<Option<Expr>, String> {
         DataType::Time(None, TimezoneInfo::None) => time(&value).map_or_else(wrong, |literal| Ok(Some(literal))),
         DataType::JSON => Ok(Some(call("json_parse", vec![text(&value)]))),
         DataType::Varchar(None) => Ok(Some(text(&value))),
+        DataType::Uuid => Ok(Some(call("owlet_cast_uuid", vec![text(&value)]))),
         _ => Ok(None),
     }
 }

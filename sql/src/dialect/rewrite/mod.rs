@@ -5,6 +5,7 @@
 
 mod attempt;
 mod expression;
+mod fields;
 mod guard;
 mod joins;
 mod labels;
@@ -12,6 +13,7 @@ mod literal;
 mod select;
 mod windows;
 
+pub(crate) use fields::set_apart;
 pub(crate) use joins::has_star_over_using;
 pub(crate) use labels::{ANONYMOUS, label, with_unique_names};
 pub(crate) use select::{binary, take_sample};

@@ -1,11 +1,12 @@
 //! Queries: rows without SELECT, names of columns, limits, and clauses that Athena does not have.
 
 use super::labels::{name_columns, name_fields};
-use super::{Rewriter, joins, nested, not_supported, number, place, take, template, windows};
+use super::{Rewriter, call, joins, nested, not_supported, number, place, take, template, windows};
 use crate::message;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Distinct, Expr, GroupByExpr, Ident, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem,
-    SetExpr, TableAlias, TableFactor, TableSampleKind, TableVersion, VisitMut, VisitorMut, WildcardAdditionalOptions, WindowType,
+    BinaryOperator, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause,
+    OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableSampleKind, TableVersion,
+    VisitMut, VisitorMut, WildcardAdditionalOptions, WindowType,
 };
 use engine::{Error, Result};
 use std::ops::ControlFlow;
@@ -204,6 +205,10 @@ pub(super) fn rewrite_table(factor: &mut TableFactor) -> Result<()> {
             if super::function_name(function) != "sequence" {
                 return Err(not_supported(expr, "a table function other than sequence"));
             }
+            let Some(args) = sequence_args(function) else {
+                return Err(message::at(place(expr), "the table function sequence takes START, STOP and STEP"));
+            };
+            *expr = call("owlet_sequence", args);
             let alias = match alias.take() {
                 Some(alias) => alias,
                 None => TableAlias { explicit: true, name: Ident::new("sequence"), columns: vec![], at: None },
@@ -228,6 +233,23 @@ pub(super) fn rewrite_table(factor: &mut TableFactor) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Start, stop and step of the table function, of which only the second must be given.
+fn sequence_args(function: &Function) -> Option<Vec<Expr>> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let mut args = [Some(number(0)), None, Some(number(1))];
+    for (index, arg) in list.args.iter().enumerate() {
+        let (index, value) = match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (index, value),
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } => {
+                (["start", "stop", "step"].iter().position(|known| name.value.eq_ignore_ascii_case(known))?, value)
+            }
+            _ => return None,
+        };
+        *args.get_mut(index)? = Some(value.clone());
+    }
+    args.into_iter().collect()
 }
 
 /// Whether the parser took the word VALUES for a name.
@@ -281,6 +303,7 @@ impl Rewriter {
         if select.projection.is_empty() {
             return Err(message::at(place(select), "SELECT without columns"));
         }
+        keep_empty_group(&mut select.group_by);
         joins::check_joins(select)?;
         windows::write_out_of(select, None)?;
         let changed = select.projection.iter().find(|item| match item {
@@ -342,6 +365,18 @@ impl Rewriter {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// `GROUP BY ()` as the one grouping set without columns; beside others it says nothing.
+fn keep_empty_group(group_by: &mut GroupByExpr) {
+    let is_empty = |group: &Expr| matches!(group, Expr::Tuple(values) if values.is_empty());
+    let GroupByExpr::Expressions(groups, _) = group_by else { return };
+    if groups.iter().any(is_empty) {
+        groups.retain(|group| !is_empty(group));
+        if groups.is_empty() {
+            groups.push(Expr::GroupingSets(vec![vec![]]));
         }
     }
 }
