@@ -20,8 +20,8 @@ use datafusion::logical_expr::utils::{
     conjunction, disjunction, merge_schema, split_binary, split_conjunction, split_conjunction_owned,
 };
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprFunctionExt, FetchType, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, lit,
-    when,
+    BinaryExpr, Expr, ExprFunctionExt, FetchType, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery,
+    lit, when,
 };
 use engine::functions::only::ONLY;
 use std::sync::Arc;
