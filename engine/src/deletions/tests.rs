@@ -299,7 +299,8 @@ async fn scans_give_the_rows_that_are_left() -> TestResult {
 
 #[tokio::test]
 async fn filters_in_scans_see_the_rows_that_are_left() -> TestResult {
-    let filters: [(Expr, fn(i64) -> bool); 6] = [
+    type Holds = fn(i64) -> bool;
+    let filters: [(Expr, Holds); 6] = [
         (col("id").gt(lit(35_i64)).and(col("id").lt(lit(77_i64))), |id| 35 < id && id < 77),
         (col("id").gt_eq(lit(0_i64)), |_| true),
         (col("id").lt(lit(0_i64)), |_| false),

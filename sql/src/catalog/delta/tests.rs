@@ -449,7 +449,10 @@ async fn fields_of_structs_have_other_names_in_files() -> TestResult {
     assert_eq!(world.rows("SELECT s['aa'], s['b'] FROM t WHERE s IS NOT NULL ORDER BY 1").await?, ["1,11", "2,12"]);
     let file = world.file("4.parquet", vec![("S", struct_of(&["aA", "b"], 1, 2))], json!({}), json!({})).await?;
     world.commit(2, &[file]).await?;
-    assert_eq!(world.rows("SELECT s['aa'], s['b'] FROM t WHERE s IS NOT NULL ORDER BY 1").await?, ["1,11", "1,11", "2,12", "2,12"]);
+    assert_eq!(
+        world.rows("SELECT s['aa'], s['b'] FROM t WHERE s IS NOT NULL ORDER BY 1").await?,
+        ["1,11", "1,11", "2,12", "2,12"]
+    );
     Ok(())
 }
 
@@ -497,7 +500,7 @@ async fn columns_are_found_by_their_ids() -> TestResult {
     for (version, names, id) in [(1, ["Col-f", "other"], 8), (2, ["Col-f", "col-g"], 9), (3, ["col-g", "Col-f"], 8)] {
         let path = format!("{version}x.parquet");
         let wrong = file(&path, 21, vec![("st", 5, struct_of(&names, 1, id))]).await?;
-        world.commit(version, &[wrong.clone()]).await?;
+        world.commit(version, std::slice::from_ref(&wrong)).await?;
         let error = world.error(None, "SELECT st FROM t").await;
         assert!(error.contains("by name and id") && error.contains(&path), "{error}");
         assert_eq!(world.rows("SELECT count(a) FROM t").await?, ["4"]);
@@ -505,7 +508,7 @@ async fn columns_are_found_by_their_ids() -> TestResult {
     }
     // Files without ids, and with one twice.
     let without = world.file("9.parquet", vec![("one", longs(&[1]))], values.clone(), stats(1)).await?;
-    world.commit(4, &[without.clone()]).await?;
+    world.commit(4, std::slice::from_ref(&without)).await?;
     assert!(world.error(None, "SELECT a FROM t").await.contains("has no ids of columns"));
     let twice = file("8.parquet", 1, vec![("x", 1, longs(&[1])), ("y", 1, longs(&[1]))]).await?;
     world.commit(5, &[remove(&without), twice]).await?;

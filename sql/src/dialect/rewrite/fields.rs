@@ -49,7 +49,7 @@ impl<F: Fn(&[Ident]) -> Option<usize>> VisitorMut for Apart<F> {
             _ => return ControlFlow::Continue(()),
         };
         let mut chain = chain.into_iter().peekable();
-        while let Some(AccessExpr::Dot(Expr::Identifier(name))) = chain.next_if(|access| is_name(access)) {
+        while let Some(AccessExpr::Dot(Expr::Identifier(name))) = chain.next_if(is_name) {
             path.push(name);
         }
         let Some(length) = (self.length)(&path).filter(|length| (1..path.len()).contains(length)) else {
