@@ -318,7 +318,7 @@ fn a_worker_that_cannot_be_stopped_is_replaced() {
         let plan = Plan { config: json!({ "split_bytes": 8_192 }), ..plan(2) };
         let functions = Functions::start(plan, trap_data::folder()).await;
         let cold_starts = |functions: &Functions| functions.ledger().counts_of(WORKER).cold_starts;
-        let answer = functions.submit(json!({ "sql": STUCK, "limits": { "timeout_ms": 1_500 } })).await;
+        let answer = functions.submit(json!({ "sql": STUCK, "limits": { "timeout_ms": 3_000 } })).await;
         assert_eq!((answer.status, &answer.json()["error"]["code"]), (422, &json!("LIMIT_EXCEEDED")), "{:?}", answer.body);
         let before = cold_starts(&functions);
         assert!(before > 0, "no worker ran");
