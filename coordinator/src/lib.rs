@@ -17,6 +17,7 @@ mod explain;
 mod function;
 mod graph;
 pub mod http;
+mod inputs;
 pub mod lambda;
 mod limited_build;
 mod plan;

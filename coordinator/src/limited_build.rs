@@ -1,13 +1,13 @@
 //! A physical rule: a build side with a limit is evaluated once, below its broadcast, not once per consumer.
 
+use crate::inputs::with_inputs;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PartitionMode};
 use datafusion::physical_plan::limit::GlobalLimitExec;
-use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 use std::sync::Arc;
 
 /// Puts a limit node over `CoalescePartitionsExec: fetch=n` on the build side of a join that collects it.
@@ -20,19 +20,15 @@ pub(crate) struct LimitedBuildSide;
 
 impl PhysicalOptimizerRule for LimitedBuildSide {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        let rewritten = plan.transform_up(|node| {
+        with_inputs(plan, |node| {
             let children = node.children();
-            let limit = children.first().filter(|_| collects_left(node.as_ref())).and_then(|build| {
-                let coalesce = build.downcast_ref::<CoalescePartitionsExec>()?;
-                coalesce.fetch().map(|fetch| GlobalLimitExec::new(Arc::clone(build), 0, Some(fetch)))
-            });
-            let Some(limit) = limit else { return Ok(Transformed::no(node)) };
-            let mut replaced: Vec<Arc<dyn ExecutionPlan>> = vec![Arc::new(limit)];
-            replaced.extend(children.into_iter().skip(1).map(Arc::clone));
-            let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-            Ok(Transformed::yes(Arc::clone(&node).replace_children(replaced, options)?))
-        })?;
-        Ok(rewritten.data)
+            let build = children.first().filter(|_| collects_left(node.as_ref()))?;
+            let fetch = build.downcast_ref::<CoalescePartitionsExec>()?.fetch()?;
+            let limit = GlobalLimitExec::new(Arc::clone(build), 0, Some(fetch));
+            let mut inputs: Vec<Arc<dyn ExecutionPlan>> = vec![Arc::new(limit)];
+            inputs.extend(children.into_iter().skip(1).map(Arc::clone));
+            Some(inputs)
+        })
     }
 
     fn name(&self) -> &str {

@@ -1,7 +1,8 @@
 //! A physical rule: WITH RECURSIVE that does not end by itself ends with an error.
 
+use crate::inputs::with_inputs;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
@@ -23,14 +24,11 @@ pub(crate) struct LimitedRecursion;
 
 impl PhysicalOptimizerRule for LimitedRecursion {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        let rewritten = plan.transform_up(|node| {
-            let Some(recursion) = node.downcast_ref::<RecursiveQueryExec>() else { return Ok(Transformed::no(node)) };
+        with_inputs(plan, |node| {
+            let recursion = node.downcast_ref::<RecursiveQueryExec>()?;
             let step = StepExec { input: Arc::clone(recursion.recursive_term()), steps: Arc::new(AtomicUsize::new(0)) };
-            let children: Vec<Arc<dyn ExecutionPlan>> = vec![Arc::clone(recursion.static_term()), Arc::new(step)];
-            let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-            Ok(Transformed::yes(Arc::clone(&node).replace_children(children, options)?))
-        })?;
-        Ok(rewritten.data)
+            Some(vec![Arc::clone(recursion.static_term()), Arc::new(step)])
+        })
     }
 
     fn name(&self) -> &str {

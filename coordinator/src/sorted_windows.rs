@@ -1,17 +1,15 @@
 //! A physical rule: the rows of a window are sorted by all of its keys, also by those that need it in one process only.
 
+use crate::inputs::with_inputs;
 use datafusion::arrow::compute::SortOptions;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::window::WindowExpr;
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, InputOrderMode, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, InputOrderMode};
 use std::sync::Arc;
 
 /// Adds the keys to the sort below a window that a condition makes constant, or equal to another key.
@@ -23,18 +21,16 @@ pub(crate) struct SortedWindows;
 
 impl PhysicalOptimizerRule for SortedWindows {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        let rewritten = plan.transform_up(|node| {
-            let Some(order) = missing_order(&node) else { return Ok(Transformed::no(node)) };
+        with_inputs(plan, |node| {
+            let order = missing_order(node)?;
             let input = Arc::clone(node.children()[0]);
             let below = match input.downcast_ref::<SortExec>() {
                 Some(sort) if sort.fetch().is_none() => Arc::clone(sort.input()),
                 _ => input,
             };
             let sort = SortExec::new(order, below).with_preserve_partitioning(true);
-            let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-            Ok(Transformed::yes(Arc::clone(&node).replace_children(vec![Arc::new(sort)], options)?))
-        })?;
-        Ok(rewritten.data)
+            Some(vec![Arc::new(sort)])
+        })
     }
 
     fn name(&self) -> &str {
