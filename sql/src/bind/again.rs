@@ -1,5 +1,6 @@
 //! Forms that the planner refuses once it knows what they are, spelled so that it takes them.
 
+use super::names::names_of_with;
 use crate::dialect::rewrite::{call, set_apart};
 use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
@@ -42,11 +43,6 @@ fn names_of_relations(query: &Query) -> HashSet<String> {
     impl Visitor for Collect {
         type Break = ();
 
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            self.0.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.to_lowercase()));
-            ControlFlow::Continue(())
-        }
-
         fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
             self.0.extend(relation.0.last().and_then(|part| part.as_ident()).map(|name| name.value.to_lowercase()));
             ControlFlow::Continue(())
@@ -63,7 +59,7 @@ fn names_of_relations(query: &Query) -> HashSet<String> {
             ControlFlow::Continue(())
         }
     }
-    let mut collect = Collect(HashSet::new());
+    let mut collect = Collect(names_of_with(query));
     // The walk never breaks off.
     let _: ControlFlow<()> = query.visit(&mut collect);
     collect.0

@@ -12,7 +12,6 @@ use crate::dialect::operators::own;
 use crate::dialect::with_schema_again;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, Result};
-use datafusion::functions_aggregate::array_agg::array_agg_udaf;
 use datafusion::functions_aggregate::expr_fn::array_agg;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -149,7 +148,7 @@ fn first_row(query: &Subquery) -> Result<Option<Subquery>> {
         _ => input.schema().columns().into_iter().next().map(Expr::Column),
     };
     let Some(value) = value else { return Ok(None) };
-    let gathered = array_agg_udaf().call(vec![value]).order_by(sorted_by).build()?;
+    let gathered = array_agg(value).order_by(sorted_by).build()?;
     let gathered = LogicalPlanBuilder::from(input).aggregate(Vec::<Expr>::new(), vec![gathered])?;
     let Some(array) = gathered.schema().columns().into_iter().next() else { return Ok(None) };
     let position = i64::try_from(skip).unwrap_or(i64::MAX).saturating_add(1);

@@ -357,15 +357,6 @@ fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(V
         let all = expressions.into_iter().zip(&types).map(finer).collect::<Result<Vec<_>>>()?;
         return Ok((unified(all, schema, zones)?.0, true));
     }
-    if zones == Zones::Any
-        && !has_zone
-        && let Some(to) = beside_dates(&types)
-    {
-        // DataFusion compares both as nanoseconds, which few centuries have.
-        let moment = |(operand, of): (Expr, &DataType)| if *of == DataType::Date32 { cast(operand, to.clone()) } else { operand };
-        let all = expressions.into_iter().zip(&types).map(moment).collect();
-        return Ok((unified(all, schema, zones)?.0, true));
-    }
     if has_zone && types.iter().any(|of| matches!(of, DataType::Timestamp(_, None) | DataType::Date32)) {
         return Ok((expressions.into_iter().zip(&types).map(in_utc).collect(), true));
     }
@@ -382,12 +373,6 @@ fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(V
         false => expression,
     };
     Ok((expressions.into_iter().zip(&types).map(one).collect(), true))
-}
-
-/// What dates become beside timestamps of one unit; none where there are not both.
-fn beside_dates(types: &[DataType]) -> Option<DataType> {
-    let timestamp = types.iter().find(|of| matches!(of, DataType::Timestamp(_, None)))?;
-    types.contains(&DataType::Date32).then(|| timestamp.clone())
 }
 
 /// The finest unit of timestamps that have different ones.

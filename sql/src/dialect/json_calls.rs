@@ -515,19 +515,11 @@ impl Call<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tokens::statements;
+    use super::super::tokens::tests::rewritten;
     use super::*;
     use crate::statement::{Limits, parse};
     use engine::clock::Stopwatch;
     use std::time::Duration;
-
-    fn rewritten(sql: &str) -> Result<String> {
-        let statement = statements(sql)?.pop().ok_or_else(|| Error::invalid("none"))?;
-        let tokens = statement.for_parser()?;
-        let words: Vec<String> =
-            tokens.iter().filter(|token| token.token != Token::EOF).map(|token| token.token.to_string()).collect();
-        Ok(words.join(" "))
-    }
 
     #[test]
     fn calls_become_ones_that_the_parser_reads() -> Result<()> {

@@ -482,10 +482,11 @@ fn byte_offset(text: &str, place: Location) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn rewritten(sql: &str) -> Result<String> {
+    /// What the parser gets of the one statement `sql`.
+    pub(in super::super) fn rewritten(sql: &str) -> Result<String> {
         let statement = statements(sql)?.pop().ok_or_else(|| Error::invalid("none"))?;
         let tokens = statement.for_parser()?;
         let words: Vec<String> =
