@@ -1,7 +1,7 @@
 //! The coordinator as a Lambda function: HTTP requests, and queries that it runs in invocations of their own.
 
 use crate::http::{Principal, router};
-use crate::lambda::{LambdaClient, LambdaInvoker, Target};
+use crate::lambda::{LambdaClient, LambdaInvoker, MAX_CALLS, Target};
 use crate::query::Coordinator;
 use crate::record::parse_query_id;
 use crate::service::{Background, Invocation, Service, ServiceConfig, own_locations};
@@ -185,7 +185,8 @@ fn function_settings(variable: Variable<'_>) -> Result<Settings> {
     let memory_mb = number(variable, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE")?.unwrap_or(engine::cost::MB_PER_VCPU);
     settings.coordinator_function_mb = memory_mb;
     settings.local_partitions = vcpus(memory_mb);
-    settings.workers = usize::try_from(number(variable, "OWLET_WORKERS")?.unwrap_or(0)).unwrap_or(usize::MAX);
+    // More may be reserved, for several coordinators.
+    settings.workers = usize::try_from(number(variable, "OWLET_WORKERS")?.unwrap_or(0)).map_or(MAX_CALLS, |n| n.min(MAX_CALLS));
     if settings.workers > 0 {
         let worker_mb = number(variable, "OWLET_WORKER_MEMORY_MB")?.unwrap_or(2 * engine::cost::MB_PER_VCPU);
         settings.worker_function_mb = worker_mb;
@@ -279,6 +280,22 @@ mod tests {
             };
             let settings = function_settings(&variable)?;
             assert_eq!((settings.worker_partitions, settings.worker_function_mb), (partitions, worker_mb.parse().unwrap_or(0)));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_query_has_no_more_workers_than_a_function_has_connections() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let temp = folder.path().display().to_string();
+        for (given, workers) in [("0", 0), ("899", 899), ("900", 900), ("901", 900), ("18446744073709551615", 900)] {
+            let variable = |name: &str| match name {
+                "OWLET_WORKERS" => Some(given.to_string()),
+                "OWLET_STATE_URL" => Some("s3://b/owlet".into()),
+                "OWLET_TEMP_DIR" => Some(format!("{temp}/t")),
+                _ => None,
+            };
+            assert_eq!(function_settings(&variable)?.workers, workers);
         }
         Ok(())
     }

@@ -16,6 +16,7 @@
 //! numbered from 0, and at most one attempt of a task is accepted; a *split* is a byte range of a source object;
 //! the *exchange* carries rows from stage to stage through object storage.
 
+pub mod aws;
 pub mod clock;
 pub mod columns;
 pub mod compute;

@@ -4,31 +4,23 @@
 use super::answer::{Refusal, Reply, Sent, classify};
 use super::report::Report;
 use super::window::{asked_pause, jitter, pause};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use engine::aws::{AwsClient, is_name};
 use engine::clock::{Stopwatch, sleep};
 use engine::settings::LAMBDA_PAYLOAD_BYTES;
 use engine::{Error, ErrorKind, Result};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use object_store::aws::{AwsAuthorizer, AwsCredential, AwsCredentialProvider};
-use object_store::client::{HttpRequest, HttpRequestBody};
-use std::error::Error as _;
+use object_store::aws::AwsCredentialProvider;
 use std::fmt;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use url::{Host, Url};
 
 /// Most bytes of the payload of an invocation without an answer (AWS Lambda quotas, since October 2025).
 pub const MAX_EVENT_BYTES: usize = 1_048_576;
-/// Longest time to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Idle connections are closed after this: a frozen sandbox wakes up with connections that are long gone.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(25);
-/// Time between keep-alive probes, which keep the connection of a long invocation open in address translators.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
-/// Most idle connections: the largest number of workers that is of use.
-const MAX_IDLE_CONNECTIONS: usize = 1_024;
-/// Longest function name, qualifier or region, in bytes.
-const MAX_NAME_BYTES: usize = 64;
+/// Most calls that wait for their answers at once, and most workers of a query therefore: each holds a connection, and a function
+/// has 1,024 file descriptors (AWS Lambda quotas, fixed). The others are for S3, files and the runtime.
+pub const MAX_CALLS: usize = 900;
 /// Not to be invoked: a deployment in the middle of a query would mix versions.
 const UNPUBLISHED: &str = "$LATEST";
 
@@ -61,7 +53,7 @@ impl Target {
         for (what, name) in [("function name", function), ("version or alias", qualifier)] {
             if !is_name(name) {
                 return Err(Error::invalid(format!(
-                    "{name:?} is no {what} of a Lambda function: 1 to {MAX_NAME_BYTES} letters, digits, - and _"
+                    "{name:?} is no {what} of a Lambda function: 1 to 64 letters, digits, - and _"
                 )));
             }
         }
@@ -97,11 +89,9 @@ pub struct Answer {
 /// The Invoke API of one region or emulator; one pool of connections.
 #[derive(Debug)]
 pub struct LambdaClient {
-    http: reqwest::Client,
-    /// Without a slash at the end.
-    endpoint: String,
-    region: String,
-    credentials: AwsCredentialProvider,
+    service: AwsClient,
+    /// Of [`MAX_CALLS`]. The window of workers does not count attempts that were given up: their calls go on.
+    pub(super) calls: Semaphore,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,36 +122,19 @@ impl LambdaClient {
     /// # Errors
     /// [`ErrorKind::InvalidQuery`] for an endpoint or region that is none; [`ErrorKind::Internal`] when TLS cannot be set up.
     pub fn new(endpoint: Option<&str>, region: &str, credentials: AwsCredentialProvider) -> Result<Self> {
-        if !is_name(region) {
-            return Err(Error::invalid(format!("{region:?} is no AWS region")));
-        }
-        let endpoint = endpoint.map_or_else(|| format!("https://lambda.{region}.amazonaws.com"), str::to_owned);
-        let no_url = || Error::invalid("the Lambda endpoint is no http or https URL with a host, and without user or query");
-        let url = Url::parse(&endpoint).map_err(|_| no_url())?;
-        let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
-        if !matches!(url.scheme(), "http" | "https") || !plain {
-            return Err(no_url());
-        }
-        let mut http = reqwest::Client::builder()
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-            .tcp_keepalive(TCP_KEEPALIVE);
-        if url.host().is_some_and(|host| is_loopback(&host)) {
-            http = http.no_proxy();
-        }
-        let http = http.build().map_err(|e| Error::internal(format!("no HTTP client could be made: {}", reason(&e))))?;
-        Ok(Self { http, endpoint: url.as_str().trim_end_matches('/').to_owned(), region: region.to_owned(), credentials })
+        let service = AwsClient::new("lambda", endpoint, region, credentials, MAX_CALLS)?;
+        Ok(Self { service, calls: Semaphore::new(MAX_CALLS) })
     }
 
-    /// Invokes `target` once and waits for its answer, at most `limit`.
+    /// Invokes `target` once and waits for its answer, at most `limit`; waits within it while [`MAX_CALLS`] others do.
     ///
     /// # Errors
     /// See [`Refusal`]; [`ErrorKind::Unavailable`] when the answer did not come, or not whole.
     pub async fn invoke(&self, target: &Target, payload: Bytes, limit: Duration) -> Result<Answer, Refusal> {
-        let call = self.send(target, payload, InvocationType::RequestResponse);
+        let call = async {
+            let _call = self.calls.acquire().await;
+            self.send(target, payload, InvocationType::RequestResponse).await
+        };
         match timeout(limit, call).await {
             Ok(result) => result,
             Err(_) => Err(unanswered(target, limit).into()),
@@ -201,107 +174,35 @@ impl LambdaClient {
                 format!("a payload of {} bytes for function {target} is over Lambda's limit of {} bytes", sent.bytes, sent.limit);
             return Err(Error::new(ErrorKind::LimitExceeded, text).into());
         }
-        let credential = self.credentials.get_credential().await;
-        let credential = credential.map_err(|e| Error::from(e).context("no AWS credentials for invoking a function"))?;
-        let request = self.signed(target, payload, invocation, &credential)?;
-        let response = self.http.execute(request).await.map_err(|e| lost(target, &e))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = read(target, response).await?;
-        let billed = text(&headers, LOG_RESULT).and_then(Report::from_log_result);
-        let reply = Reply {
-            status: status.as_u16(),
-            error_type: text(&headers, ERROR_TYPE),
-            function_error: text(&headers, FUNCTION_ERROR),
-            retry_after: text(&headers, RETRY_AFTER),
-            request_id: text(&headers, REQUEST_ID),
-            body: &body,
-        };
-        classify(sent, &reply).map_err(|refusal| Refusal { billed, ..refusal })?;
-        Ok(Answer { payload: body, billed })
-    }
-
-    fn signed(
-        &self,
-        target: &Target,
-        payload: Bytes,
-        invocation: InvocationType,
-        credential: &AwsCredential,
-    ) -> Result<reqwest::Request> {
-        // The signer panics on a token that is no header value.
-        let token = credential.token.as_deref().unwrap_or_default();
-        if HeaderValue::from_str(token).is_err() || HeaderValue::from_str(&credential.key_id).is_err() {
-            return Err(Error::new(ErrorKind::AccessDenied, "the AWS credentials hold characters that cannot be sent"));
-        }
         let Target { function, qualifier } = target;
-        let uri = format!("{}/2015-03-31/functions/{function}/invocations?Qualifier={qualifier}", self.endpoint);
-        let mut request = HttpRequest::new(HttpRequestBody::from(payload.clone()));
-        *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = uri.parse().map_err(|_| Error::internal("the Lambda endpoint gives no URL"))?;
-        let headers = request.headers_mut();
+        let path = format!("/2015-03-31/functions/{function}/invocations?Qualifier={qualifier}");
+        let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(INVOCATION_TYPE, HeaderValue::from_static(invocation.name()));
         if invocation == InvocationType::RequestResponse {
             headers.insert(LOG_TYPE, HeaderValue::from_static("Tail"));
         }
-        AwsAuthorizer::new(credential, "lambda", &self.region).authorize(&mut request, None);
-        // Not signed, because services on the way may change it.
-        let (parts, _) = request.into_parts();
-        reqwest::Request::try_from(http::Request::from_parts(parts, payload)).map_err(|e| Error::internal(reason(&e)))
+        let answer = self.service.post(&path, headers, payload, LAMBDA_PAYLOAD_BYTES).await;
+        let answer = answer.map_err(|e| e.context(format!("function {target}")))?;
+        let headers = answer.headers();
+        let billed = text(headers, LOG_RESULT).and_then(Report::from_log_result);
+        let reply = Reply {
+            status: answer.status().as_u16(),
+            error_type: text(headers, ERROR_TYPE),
+            function_error: text(headers, FUNCTION_ERROR),
+            retry_after: text(headers, RETRY_AFTER),
+            request_id: text(headers, REQUEST_ID),
+            body: answer.body(),
+        };
+        classify(sent, &reply).map_err(|refusal| Refusal { billed, ..refusal })?;
+        Ok(Answer { payload: answer.into_body(), billed })
     }
-}
-
-/// The whole body, at most the limit of an answer.
-async fn read(target: &Target, mut response: reqwest::Response) -> Result<Bytes> {
-    let too_large = || {
-        let text = format!("function {target} answered more than Lambda's limit of {LAMBDA_PAYLOAD_BYTES} bytes");
-        Error::new(ErrorKind::LimitExceeded, text)
-    };
-    let expected = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
-    if expected > LAMBDA_PAYLOAD_BYTES {
-        return Err(too_large());
-    }
-    let mut body = BytesMut::with_capacity(expected);
-    while let Some(chunk) = response.chunk().await.map_err(|e| lost(target, &e))? {
-        if body.len() + chunk.len() > LAMBDA_PAYLOAD_BYTES {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
-}
-
-fn lost(target: &Target, error: &reqwest::Error) -> Error {
-    let what = if error.is_connect() { "Lambda cannot be reached for" } else { "the answer was lost of" };
-    Error::new(ErrorKind::Unavailable, format!("{what} function {target}: {}", reason(error)))
 }
 
 fn unanswered(target: &Target, limit: Duration) -> Error {
     Error::new(ErrorKind::Unavailable, format!("function {target} did not answer within {:.1} s", limit.as_secs_f64()))
 }
 
-/// The causes of an HTTP error, which its own text leaves out; never its URL.
-fn reason(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}{}{cause}", if text.is_empty() { "" } else { ": " });
-        source = cause.source();
-    }
-    if text.is_empty() { "HTTP error".to_owned() } else { text }
-}
-
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn is_name(text: &str) -> bool {
-    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-}
-
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => name.eq_ignore_ascii_case("localhost"),
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    }
 }

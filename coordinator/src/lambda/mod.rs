@@ -12,6 +12,6 @@ mod report;
 mod window;
 
 pub use answer::Refusal;
-pub use client::{Answer, LambdaClient, MAX_EVENT_BYTES, Target};
+pub use client::{Answer, LambdaClient, MAX_CALLS, MAX_EVENT_BYTES, Target};
 pub use invoker::LambdaInvoker;
 pub use report::Report;

@@ -1,7 +1,7 @@
 //! The client and the invoker against a small fake of the Invoke API, and against sockets that misbehave.
 
 use super::*;
-use crate::lambda::MAX_EVENT_BYTES;
+use crate::lambda::{MAX_CALLS, MAX_EVENT_BYTES};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
@@ -136,6 +136,22 @@ async fn a_call_is_signed_and_its_bill_comes_back() -> TestResult {
     let authorization = hit.header("authorization");
     assert!(authorization.starts_with(&expected) && authorization.len() == expected.len() + 64, "{authorization}");
     assert_eq!(format!("http://{}", hit.header("host")), fake.url);
+    Ok(())
+}
+
+#[tokio::test]
+async fn calls_that_were_given_up_keep_their_connections() -> TestResult {
+    let fake = Fake::start(|hit| async move { hit.echo() }).await?;
+    let client = client(&fake.url, None)?;
+    let limit = Duration::from_millis(100);
+    let invoker = LambdaInvoker::new(Arc::clone(&client), Target::new("owlet-worker", "live")?, MAX_CALLS, limit);
+    let others = client.calls.acquire_many(u32::try_from(MAX_CALLS)?).await?;
+    let error = failure(invoke(&invoker, b"x").await)?;
+    assert_eq!((error.kind, fake.hits().len()), (ErrorKind::Unavailable, 0), "{error}");
+    drop(others);
+    let others = client.calls.acquire_many(u32::try_from(MAX_CALLS - 1)?).await?;
+    assert_eq!(invoke(&invoker, b"x").await.outcome?, "x");
+    drop(others);
     Ok(())
 }
 
