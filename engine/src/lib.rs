@@ -26,6 +26,7 @@ pub mod exchange;
 pub mod function;
 pub mod functions;
 pub mod ids;
+pub mod lines;
 pub mod logging;
 pub mod memory;
 pub mod metrics;

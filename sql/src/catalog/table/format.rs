@@ -81,9 +81,6 @@ impl TableFormat {
             return Err(refused(what));
         }
         if serde.contains("parquet") || (serde.is_empty() && input.contains("parquet")) {
-            if parameters.get("parquet.column.index.access").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-                return Err(Error::invalid("NOT_SUPPORTED: parquet.column.index.access: columns are matched by name here"));
-            }
             return Ok(Self::Parquet);
         }
         if serde.ends_with("jsonserde") {

@@ -15,17 +15,11 @@ use datafusion::logical_expr::{Expr, cast, lit, try_cast, when};
 use engine::functions::text_line::{
     TEXT_CSV_FIELD, TEXT_DATE, TEXT_DOUBLE, TEXT_FIELD, TEXT_INTEGER, TEXT_MATCHED, TEXT_REAL, TEXT_TIMESTAMP, TEXT_UNESCAPED,
 };
+use engine::lines::{MAX_SKIPPED_LINES, SkippedLines};
 use engine::{Error, Result};
 
 /// Hive's field separator where a table names none.
 const HIVE_DELIMITER: u8 = 1;
-/// What separates fields for the reader of whole lines: nobody writes it, and a line that has it fails. It must be ASCII, as plans
-/// are sent with it.
-const NO_BYTE: u8 = 0x16;
-/// The same where that one is a table's own separator.
-const NO_OTHER_BYTE: u8 = 0x15;
-/// What quotes fields for that reader: lines end at it before it could.
-const NO_QUOTE: u8 = b'\n';
 /// What a whole line is called.
 const LINE: &str = "$line";
 /// What NULL looks like where a table does not say.
@@ -34,7 +28,7 @@ const HIVE_NULL: &str = "\\N";
 /// How a table's text files are read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::catalog) struct TextFormat {
-    has_header: bool,
+    skipped: SkippedLines,
     serde: Serde,
 }
 
@@ -58,9 +52,6 @@ enum Serde {
 
 impl TextFormat {
     pub(super) fn lazy_simple(serde: &Parameters, table: &Parameters) -> Result<Self> {
-        let named =
-            serde.get("field.delim").or_else(|| serde.get("serialization.format").filter(|text| text.parse::<u8>().is_err()));
-        let separator = named.map_or(Ok(HIVE_DELIMITER), |text| byte("field.delim", text)).map(char::from)?;
         if serde.get("line.delim").is_some_and(|line| line != "\n") {
             return Err(Error::invalid("NOT_SUPPORTED: LINES TERMINATED BY something else than '\\n'"));
         }
@@ -72,15 +63,26 @@ impl TextFormat {
             }
         }
         let null = serde.get("serialization.null.format").or_else(|| table.get("serialization.null.format"));
-        let escape = serde.get("escape.delim").map(|text| byte("escape.delim", text)).transpose()?.map(char::from);
+        let escape = serde.get("escape.delim").map(|text| byte("escape.delim", text, b'\\')).transpose()?;
         let null = null.cloned().unwrap_or_else(|| HIVE_NULL.into());
-        Ok(Self { has_header: has_header(serde, table)?, serde: Serde::LazySimple { separator, null, escape } })
+        Ok(Self {
+            skipped: skipped_lines(serde, table)?,
+            serde: Serde::LazySimple { separator: field_separator(serde)?, null, escape },
+        })
     }
 
     pub(super) fn open_csv(serde: &Parameters, table: &Parameters) -> Result<Self> {
-        let sign = |name: &str, usual: u8| serde.get(name).map_or(Ok(usual), |text| byte(name, text)).map(char::from);
-        let (separator, quote, escape) = (sign("separatorChar", b',')?, sign("quoteChar", b'"')?, sign("escapeChar", b'\\')?);
-        Ok(Self { has_header: has_header(serde, table)?, serde: Serde::OpenCsv { separator, quote, escape } })
+        // Of a longer text the serde takes the first character.
+        let sign = |name: &str, usual: char| serde.get(name).map_or(Some(usual), |text| text.chars().next());
+        let wrong = || Error::invalid("NOT_SUPPORTED: separatorChar, quoteChar and escapeChar must be three characters");
+        let (separator, quote) = (sign("separatorChar", ',').ok_or_else(wrong)?, sign("quoteChar", '"').ok_or_else(wrong)?);
+        // One that is named `"` is a backslash to the serde.
+        let escape = sign("escapeChar", '\\').map(|sign| if sign == '"' { '\\' } else { sign }).ok_or_else(wrong)?;
+        let is_twice = quote == escape && quote != '\0';
+        if separator == '\0' || separator == quote || separator == escape || is_twice {
+            return Err(wrong());
+        }
+        Ok(Self { skipped: skipped_lines(serde, table)?, serde: Serde::OpenCsv { separator, quote, escape } })
     }
 
     pub(super) fn regex(serde: &Parameters, table: &Parameters) -> Result<Self> {
@@ -89,7 +91,7 @@ impl TextFormat {
         };
         let ignores_case = serde.get("input.regex.case.insensitive").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let pattern = format!("(?s{})\\A(?:{regex})\\z", if ignores_case { "i" } else { "" });
-        Ok(Self { has_header: has_header(serde, table)?, serde: Serde::Regex { pattern } })
+        Ok(Self { skipped: skipped_lines(serde, table)?, serde: Serde::Regex { pattern } })
     }
 
     pub(super) fn is_open_csv(&self) -> bool {
@@ -103,11 +105,7 @@ impl TextFormat {
 
     /// For a reader of whole lines.
     pub(super) fn options(&self) -> CsvOptions {
-        let separator = match &self.serde {
-            Serde::LazySimple { separator, .. } | Serde::OpenCsv { separator, .. } => Some(*separator),
-            Serde::Regex { .. } => None,
-        };
-        line_options(self.has_header, separator)
+        self.skipped.options()
     }
 
     /// The value of the column with the number `index` of a line.
@@ -169,25 +167,23 @@ impl TextFormat {
     }
 }
 
-/// Whether the first line of a file is left out: as the table says, or else its serde.
-pub(super) fn has_header(serde: &Parameters, table: &Parameters) -> Result<bool> {
-    let count = |name: &str| table.get(name).or_else(|| serde.get(name)).map_or(Ok(0), |text| text.trim().parse::<u64>());
-    match (count("skip.header.line.count"), count("skip.footer.line.count")) {
-        (Ok(lines @ (0 | 1)), Ok(0)) => Ok(lines == 1),
-        _ => Err(Error::invalid("NOT_SUPPORTED: skip.header.line.count other than 0 and 1, or skip.footer.line.count")),
-    }
+/// How many lines of each file are left out: as the table says, or else its serde.
+pub(super) fn skipped_lines(serde: &Parameters, table: &Parameters) -> Result<SkippedLines> {
+    let number = |name: &str| {
+        let Some(text) = table.get(name).or_else(|| serde.get(name)) else { return Ok(0) };
+        let lines = text.trim().parse().ok().filter(|lines| *lines <= MAX_SKIPPED_LINES);
+        lines.ok_or_else(|| Error::invalid(format!("NOT_SUPPORTED: {name} '{text}': give 0 to {MAX_SKIPPED_LINES}")))
+    };
+    Ok(SkippedLines { header: number("skip.header.line.count")?, footer: number("skip.footer.line.count")? })
 }
 
-/// For a reader of whole lines, in a table whose fields `separator` separates.
-pub(super) fn line_options(has_header: bool, separator: Option<char>) -> CsvOptions {
-    CsvOptions {
-        has_header: Some(has_header),
-        delimiter: if separator == Some(char::from(NO_BYTE)) { NO_OTHER_BYTE } else { NO_BYTE },
-        quote: NO_QUOTE,
-        escape: None,
-        newlines_in_values: Some(false),
-        ..CsvOptions::default()
-    }
+/// What separates the fields of LazySimpleSerDe's lines.
+///
+/// # Errors
+/// For one that is not an ASCII character.
+pub fn field_separator(serde: &Parameters) -> Result<char> {
+    let named = serde.get("field.delim").or_else(|| serde.get("serialization.format"));
+    named.map_or(Ok(char::from(HIVE_DELIMITER)), |text| byte("field.delim", text, HIVE_DELIMITER))
 }
 
 pub(super) fn call(session: &dyn Session, name: &str, arguments: Vec<Expr>) -> Result<Expr> {
@@ -205,14 +201,17 @@ fn truth(text: &Expr, fails: Option<&str>) -> Result<Expr> {
     when(is("true"), lit(true)).when(is("false"), lit(false)).otherwise(other).map_err(Error::from)
 }
 
-fn byte(name: &str, text: &str) -> Result<u8> {
-    match text.as_bytes() {
-        [one] if one.is_ascii() && !matches!(one, b'\n' | b'\r') => Ok(*one),
-        // Hive also takes the number of a character.
-        [_, ..] => match text.parse::<u8>() {
-            Ok(code) if code < 128 && !matches!(code, b'\n' | b'\r') => Ok(code),
-            _ => Err(Error::invalid(format!("NOT_SUPPORTED: {name} '{}' is not one ASCII character", text.escape_debug()))),
-        },
-        [] => Err(Error::invalid(format!("NOT_SUPPORTED: {name} is empty"))),
+/// The byte that LazySimpleSerDe takes `text` for: the one with that number, or else the first.
+fn byte(name: &str, text: &str, usual: u8) -> Result<char> {
+    let code = match (text.parse::<i8>(), text.as_bytes()) {
+        (Ok(code), _) => code.cast_unsigned(),
+        (_, [first, ..]) => *first,
+        _ => usual,
+    };
+    match code {
+        b'\n' | b'\r' | 128.. => {
+            Err(Error::invalid(format!("NOT_SUPPORTED: {name} '{}': no ASCII character", text.escape_debug())))
+        }
+        code => Ok(char::from(code)),
     }
 }
