@@ -145,6 +145,32 @@ async fn separators(world: World) {
 }
 
 #[test]
+fn arrays_maps_and_rows_of_text_have_a_separator_for_each_level() {
+    each(nested);
+}
+
+async fn nested(world: World) {
+    let columns = "id int, a array<int>, m map<string,array<string>>, r struct<n:bigint,t:string,d:decimal(5,2)>";
+    put(&world, "t/a.csv", b"1,1|x|3,k:a\x04b\x04\\N|l:,7|u|1.005\n2,,,\n3,\\N,\\N,\\N\n4,5\n");
+    let form = "row format delimited fields terminated by ',' collection items terminated by '|' map keys terminated by ':'";
+    table(&world, columns, &at(&world, form, "")).await;
+    let shown = "select id, json_format(cast(a as json)), json_format(cast(m as json)), r is null, r.n, r.t, r.d from t";
+    let rows = [
+        "1|[1,null,3]|{\"k\":[\"a\",\"b\",null],\"l\":[]}|false|7|u|1.01",
+        "2|[]|{}|false|NULL|NULL|NULL",
+        "3|NULL|NULL|true|NULL|NULL|NULL",
+        "4|[5]|NULL|true|NULL|NULL|NULL",
+    ];
+    assert_eq!(world.sorted(shown).await, rows);
+    assert_eq!(world.rows("select id from t where m['k'][2] = 'b'").await, ["1"]);
+    put(&world, "t/a.csv", b"1\x011\x02x\x023\x01k\x03a\x04b\x04\\N\x02l\x03\x017\x02u\x021.005\n");
+    table(&world, columns, &at(&world, "", "")).await;
+    assert_eq!(world.sorted(shown).await, rows[..1]);
+    table(&world, "a array<string>", &at(&world, OPEN_CSV, "")).await;
+    world.fails("select a from t", "NOT_SUPPORTED").await;
+}
+
+#[test]
 fn a_column_of_text_comes_back_with_its_empty_values() {
     each(empty_values);
 }

@@ -78,7 +78,8 @@ impl Lines {
     /// Says that there are no more bytes.
     pub(super) fn finish(&mut self) {
         let open = self.text.get(self.start_of(self.ends.len())..).unwrap_or_default();
-        if !open.is_empty() && !(self.is_first && open == BYTE_ORDER_MARK) {
+        let is_mark = self.is_first && open == BYTE_ORDER_MARK;
+        if !open.is_empty() && !is_mark {
             self.end_line();
         }
         self.is_done = true;

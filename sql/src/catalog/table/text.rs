@@ -9,12 +9,15 @@ use crate::catalog::model::Parameters;
 use crate::catalog::types::HiveType;
 use arrow::datatypes::{DataType, Field};
 use datafusion::catalog::Session;
+use datafusion::common::ScalarValue;
 use datafusion::common::config::CsvOptions;
 use datafusion::logical_expr::expr::Like;
 use datafusion::logical_expr::{Expr, cast, lit, try_cast, when};
+use engine::functions::TRY_CAST_DECIMAL;
 use engine::functions::text_line::{
     TEXT_CSV_FIELD, TEXT_DATE, TEXT_DOUBLE, TEXT_FIELD, TEXT_INTEGER, TEXT_MATCHED, TEXT_REAL, TEXT_TIMESTAMP, TEXT_UNESCAPED,
 };
+use engine::functions::text_value::TEXT_VALUE;
 use engine::lines::{MAX_SKIPPED_LINES, SkippedLines};
 use engine::{Error, Result};
 
@@ -38,6 +41,8 @@ enum Serde {
         separator: char,
         null: String,
         escape: Option<char>,
+        /// What separates the values within a field, by level.
+        inner: String,
     },
     OpenCsv {
         separator: char,
@@ -67,7 +72,7 @@ impl TextFormat {
         let null = null.cloned().unwrap_or_else(|| HIVE_NULL.into());
         Ok(Self {
             skipped: skipped_lines(serde, table)?,
-            serde: Serde::LazySimple { separator: field_separator(serde)?, null, escape },
+            serde: Serde::LazySimple { separator: field_separator(serde)?, null, escape, inner: inner_separators(serde)? },
         })
     }
 
@@ -92,6 +97,11 @@ impl TextFormat {
         let ignores_case = serde.get("input.regex.case.insensitive").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let pattern = format!("(?s{})\\A(?:{regex})\\z", if ignores_case { "i" } else { "" });
         Ok(Self { skipped: skipped_lines(serde, table)?, serde: Serde::Regex { pattern } })
+    }
+
+    /// Whether fields can be arrays, maps and rows.
+    pub(super) fn is_nested(&self) -> bool {
+        matches!(self.serde, Serde::LazySimple { .. })
     }
 
     pub(super) fn is_open_csv(&self) -> bool {
@@ -131,24 +141,20 @@ impl TextFormat {
                     HiveType::String | HiveType::Varchar(_) => text,
                     HiveType::Boolean => {
                         let is_true = Expr::Like(Like::new(false, Box::new(text.clone()), Box::new(lit("true")), None, true));
-                        when(text.is_null(), lit(datafusion::common::ScalarValue::Boolean(None))).otherwise(is_true)?
+                        when(text.is_null(), lit(ScalarValue::Boolean(None))).otherwise(is_true)?
                     }
                     HiveType::Timestamp => cast(call(session, TEXT_TIMESTAMP, vec![text])?, target),
                     HiveType::Date => cast(call(session, TEXT_DATE, vec![text])?, target),
                     HiveType::Double => call(session, TEXT_DOUBLE, vec![text])?,
                     HiveType::Float => call(session, TEXT_REAL, vec![text])?,
+                    HiveType::Decimal(precision, scale) => decimal(session, text, precision, scale)?,
                     _ => try_cast(text, target),
                 })
             }
-            Serde::LazySimple { separator, null, escape } => {
+            Serde::LazySimple { separator, null, escape, inner } => {
                 let mark = escape.map(String::from).unwrap_or_default();
                 let arguments = vec![line, sign(*separator), lit(mark.as_str()), lit(number), lit(null.as_str())];
                 let text = call(session, TEXT_FIELD, arguments)?;
-                // An empty string is one; an empty number is none.
-                let without_empty = |text: Expr| {
-                    let null = lit(datafusion::common::ScalarValue::Utf8(None));
-                    when(text.clone().eq(lit("")), null).otherwise(text).map_err(Error::from)
-                };
                 Ok(match column.hive {
                     HiveType::String | HiveType::Varchar(_) if escape.is_some() => {
                         call(session, TEXT_UNESCAPED, vec![text, lit(mark)])?
@@ -157,10 +163,15 @@ impl TextFormat {
                     HiveType::Boolean => truth(&text, None)?,
                     HiveType::Timestamp => cast(call(session, TEXT_TIMESTAMP, vec![text])?, target),
                     HiveType::Date => cast(call(session, TEXT_DATE, vec![text])?, target),
-                    _ if target.is_integer() => try_cast(call(session, TEXT_INTEGER, vec![text])?, target),
                     HiveType::Double => call(session, TEXT_DOUBLE, vec![text])?,
                     HiveType::Float => call(session, TEXT_REAL, vec![text])?,
-                    _ => cast(without_empty(text)?, target),
+                    HiveType::Decimal(precision, scale) => decimal(session, text, precision, scale)?,
+                    _ if target.is_integer() => try_cast(call(session, TEXT_INTEGER, vec![text])?, target),
+                    _ => {
+                        let value = DataType::Struct(vec![Field::new("value", target, true)].into());
+                        let value = ScalarValue::try_new_null(&value).map_err(Error::from)?;
+                        call(session, TEXT_VALUE, vec![text, lit(inner.as_str()), lit(mark), lit(null.as_str()), lit(value)])?
+                    }
                 })
             }
         }
@@ -186,6 +197,22 @@ pub fn field_separator(serde: &Parameters) -> Result<char> {
     named.map_or(Ok(char::from(HIVE_DELIMITER)), |text| byte("field.delim", text, HIVE_DELIMITER))
 }
 
+/// The same for what is in a field, level by level; of a map there are two.
+fn inner_separators(serde: &Parameters) -> Result<String> {
+    let named = |names: &[&str], usual: u8| match names.iter().find_map(|name| Some((*name, serde.get(*name)?))) {
+        Some((name, text)) => byte(name, text, usual),
+        None => Ok(char::from(usual)),
+    };
+    // Hive has spelled the first one in two ways.
+    let first = [named(&["collection.delim", "colelction.delim"], 2)?, named(&["mapkey.delim"], 3)?];
+    Ok(first.into_iter().chain((4..=8).map(char::from)).collect())
+}
+
+/// A number as Java reads decimals, rounded to its digits; NULL for what is none.
+fn decimal(session: &dyn Session, text: Expr, precision: u8, scale: u8) -> Result<Expr> {
+    call(session, TRY_CAST_DECIMAL, vec![text, lit(i64::from(precision)), lit(i64::from(scale))])
+}
+
 pub(super) fn call(session: &dyn Session, name: &str, arguments: Vec<Expr>) -> Result<Expr> {
     let function = session.scalar_functions().get(name).ok_or_else(|| Error::internal(format!("there is no function {name}")))?;
     Ok(function.call(arguments))
@@ -196,7 +223,7 @@ fn truth(text: &Expr, fails: Option<&str>) -> Result<Expr> {
     let is = |word: &str| Expr::Like(Like::new(false, Box::new(text.clone()), Box::new(lit(word)), None, true));
     let other = match fails {
         Some(column) => failure(format!("HIVE_BAD_DATA: no boolean in column {column}: "), text.clone(), DataType::Boolean),
-        None => lit(datafusion::common::ScalarValue::Boolean(None)),
+        None => lit(ScalarValue::Boolean(None)),
     };
     when(is("true"), lit(true)).when(is("false"), lit(false)).otherwise(other).map_err(Error::from)
 }
