@@ -35,6 +35,7 @@ pub mod session;
 pub mod settings;
 pub mod storage;
 pub mod task;
+mod unpacked;
 pub mod write;
 
 pub use error::{Error, ErrorKind, Result, Verdict};

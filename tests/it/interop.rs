@@ -268,3 +268,24 @@ async fn partitions(world: World) {
     assert_eq!(world.rows("select count(*), count(distinct p) from t").await, ["34|16"]);
     world.fails(&format!("unload ({source}) to '{location}' with (format = 'PARQUET')"), "HIVE_PATH_ALREADY_EXISTS").await;
 }
+
+#[test]
+fn compressed_files_are_read_to_the_end_of_their_last_member() {
+    each(members);
+}
+
+async fn members(world: World) {
+    for (ending, bytes) in [
+        ("gz", &include_bytes!("interop/two_members.gz")[..]),
+        ("bz2", include_bytes!("interop/two_members.bz2")),
+        ("xz", include_bytes!("interop/two_members.xz")),
+        ("zst", include_bytes!("interop/two_members.zst")),
+    ] {
+        let path = put(&world, &format!("t/a.csv.{ending}"), bytes);
+        table(&world, "n int", &at(&world, COMMAS, "")).await;
+        assert_eq!(world.rows("select count(*), sum(n) from t").await, ["4|10"], "{ending}");
+        // The first line is taken for a header.
+        assert_eq!(world.rows(&format!("select count(*) from '{}'", path.display())).await, ["3"], "{ending}");
+        std::fs::remove_file(path).expect("the file");
+    }
+}

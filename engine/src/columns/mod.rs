@@ -27,6 +27,7 @@ pub use reader::file_schema;
 use crate::deletions::WithoutDeletedRows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lines::LineSource;
+use crate::unpacked::Unpacked;
 use adapter::FileColumns;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DataFusionError;
@@ -172,15 +173,18 @@ pub fn sample<'a>(files: impl IntoIterator<Item = &'a ObjectMeta>, most: usize) 
 }
 
 /// `plan`, if it is a scan of Parquet, with readers that see each footer first, and with what finds the table's columns in each file
-/// if it carries [`TableColumns`]; if it is one of lines, with what reads them; other plans as they are.
+/// if it carries [`TableColumns`]; if it is one of text, with what reads its lines or unpacks it; other plans as they are.
 ///
 /// # Errors
 /// When the scan's store is not known.
 pub fn adapted(plan: Arc<dyn ExecutionPlan>, runtime: &RuntimeEnv) -> Result<Arc<dyn ExecutionPlan>> {
     let Some(scan) = file_scan(plan.as_ref()) else { return Ok(plan) };
-    if let Some(lines) = LineSource::of(scan.file_source()) {
-        let scan = FileScanConfigBuilder::from(scan.clone()).with_source(Arc::new(lines));
-        return Ok(DataSourceExec::from_data_source(scan.build()));
+    let text: Option<Arc<dyn FileSource>> = match LineSource::of(scan.file_source()) {
+        Some(lines) => Some(Arc::new(lines)),
+        None => Unpacked::of(scan).map(|text| Arc::new(text) as Arc<dyn FileSource>),
+    };
+    if let Some(source) = text {
+        return Ok(DataSourceExec::from_data_source(FileScanConfigBuilder::from(scan.clone()).with_source(source).build()));
     }
     let source: &dyn std::any::Any = scan.file_source().as_ref();
     let Some(source) = source.downcast_ref::<ParquetSource>() else { return Ok(plan) };

@@ -3,6 +3,7 @@
 use super::SkippedLines;
 use super::reader::Lines;
 use crate::error::Error;
+use crate::unpacked::unpacked;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -153,7 +154,7 @@ async fn bytes_of(
     let meta = &file.object_meta;
     let Some(range) = &file.range else {
         let found = store.get_opts(&meta.location, GetOptions::default()).await?;
-        return compression.convert_stream(found.into_stream().map_err(DataFusionError::from).boxed());
+        return unpacked(found.into_stream().map_err(DataFusionError::from).boxed(), compression);
     };
     let place = |at: i64| u64::try_from(at).map_err(|_| Error::internal("a range before its file"));
     let (start, end) = (place(range.start)?, place(range.end)?);
