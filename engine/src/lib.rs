@@ -27,6 +27,7 @@ pub mod exchange;
 pub mod function;
 pub mod functions;
 pub mod ids;
+pub mod lines;
 pub mod logging;
 pub mod memory;
 pub mod metrics;
@@ -35,6 +36,7 @@ pub mod session;
 pub mod settings;
 pub mod storage;
 pub mod task;
+mod unpacked;
 pub mod write;
 
 pub use error::{Error, ErrorKind, Result, Verdict};

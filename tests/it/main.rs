@@ -14,6 +14,7 @@ mod functions;
 mod fuzz;
 mod glue;
 mod http_api;
+mod interop;
 mod lifecycle;
 mod made_tables;
 mod many_files;

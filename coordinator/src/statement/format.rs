@@ -2,7 +2,7 @@
 
 use engine::write::{Compression, TextFormat, WriteFormat};
 use engine::{Error, Result};
-use sql::catalog::{Table, check_input};
+use sql::catalog::{Table, check_input, field_separator};
 
 /// The format of new files of `table`.
 ///
@@ -35,8 +35,9 @@ pub(super) fn of_table(table: &Table) -> Result<WriteFormat> {
     if library.contains("parquet") {
         return Ok(WriteFormat::Parquet(compression));
     }
-    if property(&["skip.header.line.count"]).is_some_and(|count| count.trim() != "0") {
-        return refused("files with header lines are not written here: their first row would be skipped");
+    let skips = |name: &str| property(&[name]).is_some_and(|count| count.trim() != "0");
+    if skips("skip.header.line.count") || skips("skip.footer.line.count") {
+        return refused("files with header or footer lines are not written here: rows would be skipped");
     }
     if library.ends_with("jsonserde") {
         return Ok(WriteFormat::Json(compression));
@@ -47,13 +48,7 @@ pub(super) fn of_table(table: &Table) -> Result<WriteFormat> {
     if property(&["escape.delim"]).is_some() {
         return refused("text with an escape character is not written here");
     }
-    let delimiter = match property(&["field.delim", "serialization.format"]).as_deref() {
-        None | Some("1") => '\u{1}',
-        Some(text) => match (text.chars().next(), text.chars().count()) {
-            (Some(delimiter), 1) => delimiter,
-            _ => return refused("its field delimiter is not one character"),
-        },
-    };
+    let delimiter = field_separator(&serde.map(|serde| serde.parameters.clone()).unwrap_or_default())?;
     let null = property(&["serialization.null.format"]).unwrap_or_else(|| TextFormat::default().null);
     Ok(WriteFormat::Text(TextFormat { delimiter, header: false, null }, compression))
 }

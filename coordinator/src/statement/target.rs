@@ -87,7 +87,9 @@ pub(super) fn write_format(properties: &mut Properties, default: Option<&str>) -
     }
     let delimiter = match properties.text("field_delimiter")? {
         None => None,
-        Some(text) => Some(delimiter(&text).ok_or_else(|| properties.wrong("field_delimiter", "give one character"))?),
+        Some(text) => Some(
+            delimiter(&text).ok_or_else(|| properties.wrong("field_delimiter", "give one ASCII character that is no digit"))?,
+        ),
     };
     if delimiter.is_some() && !matches!(name.as_str(), "TEXTFILE" | "CSV") {
         return Err(properties.wrong("field_delimiter", "it is for the format TEXTFILE"));
@@ -125,7 +127,8 @@ fn delimiter(text: &str) -> Option<char> {
         _ => {}
     }
     let mut characters = text.chars();
-    characters.next().filter(|_| characters.next().is_none())
+    // A digit would be read as the number of a character.
+    characters.next().filter(|one| one.is_ascii() && !one.is_ascii_digit() && characters.next().is_none())
 }
 
 #[cfg(test)]
@@ -158,6 +161,7 @@ mod tests {
             vec![("format", PropertyValue::Number(1))],
             vec![("write_compression", text("LZMA"))],
             vec![("field_delimiter", text(","))],
+            vec![("format", text("TEXTFILE")), ("field_delimiter", text("9"))],
             vec![("formt", text("PARQUET"))],
         ] {
             assert!(format(&given).is_err(), "{given:?}");

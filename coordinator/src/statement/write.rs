@@ -359,6 +359,8 @@ async fn unload(run: &Query, workspace: &Workspace, statement: &Statement, unloa
     let location = Location::parse(&unload.location)?;
     let bound = run.bind(workspace, statement).await?;
     let names = bound.columns.iter().map(|label| label.name.clone()).collect();
-    let spec = WriteSpec { format, partition_by, must_be_empty: true, ..WriteSpec::parquet(location.to_string(), names) };
+    // Folders of partitions get more files each time, as in Athena.
+    let must_be_empty = partition_by.is_empty();
+    let spec = WriteSpec { format, partition_by, must_be_empty, ..WriteSpec::parquet(location.to_string(), names) };
     Ok(Target { write: Some((bound.plan, spec)), after: After::Nothing(workspace.named_catalog(run.registry())?) })
 }

@@ -35,7 +35,7 @@ impl PhysicalExprAdapterFactory for FileColumns {
         let mut shown: Vec<FieldRef> = found.fields().iter().map(Arc::clone).collect();
         let mut read: Vec<Read> = vec![Read::AsIs; shown.len()];
         let mut unfit = HashMap::new();
-        if !self.columns.ids.is_empty() {
+        if !self.columns.ids.is_empty() || self.columns.by_place {
             // The name of another column may be that of a declared one.
             let anonymous = |(index, field): (usize, &mut FieldRef)| {
                 *field = Arc::new(Field::clone(field).with_name(format!("\0{index}")));

@@ -1,5 +1,5 @@
-//! Columns of a catalog's table in its Parquet files: matched by name in any case, checked for type and converted where a file is
-//! opened, on workers too.
+//! Columns of a catalog's table in its Parquet files: matched by name in any case, or by place where the table says so, checked for
+//! type and converted where a file is opened, on workers too.
 //!
 //! ```text
 //! plan ─► scan whose reader options carry TableColumns ─► wire ─► decode_plan ─► adapted()
@@ -26,6 +26,8 @@ pub use reader::file_schema;
 
 use crate::deletions::WithoutDeletedRows;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lines::LineSource;
+use crate::unpacked::Unpacked;
 use adapter::FileColumns;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DataFusionError;
@@ -59,6 +61,9 @@ pub struct TableColumns {
     /// Ids of columns in files, which then go before their names; for all columns or none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ids: BTreeMap<String, FieldId>,
+    /// Whether a column is the one in its place in a file, whatever that is called; fields of structs go by name still.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_place: bool,
     /// Whether the last partition column is that of [`crate::deletions::field`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_deletions: bool,
@@ -102,9 +107,12 @@ impl TableColumns {
 
     /// Where the columns of `declared` are in a file of schema `found`.
     fn places(&self, declared: &Schema, found: &Schema, file: impl Display) -> Result<Vec<Option<usize>>> {
-        match self.ids.is_empty() {
-            true => self.places_by_name(declared, found, file),
-            false => self.places_by_id(declared, found, file),
+        match (self.ids.is_empty(), self.by_place) {
+            (true, true) => {
+                Ok((0..declared.fields().len()).map(|place| Some(place).filter(|_| place < found.fields().len())).collect())
+            }
+            (true, false) => self.places_by_name(declared, found, file),
+            (false, _) => self.places_by_id(declared, found, file),
         }
     }
 
@@ -165,12 +173,19 @@ pub fn sample<'a>(files: impl IntoIterator<Item = &'a ObjectMeta>, most: usize) 
 }
 
 /// `plan`, if it is a scan of Parquet, with readers that see each footer first, and with what finds the table's columns in each file
-/// if it carries [`TableColumns`]; other plans as they are.
+/// if it carries [`TableColumns`]; if it is one of text, with what reads its lines or unpacks it; other plans as they are.
 ///
 /// # Errors
 /// When the scan's store is not known.
 pub fn adapted(plan: Arc<dyn ExecutionPlan>, runtime: &RuntimeEnv) -> Result<Arc<dyn ExecutionPlan>> {
     let Some(scan) = file_scan(plan.as_ref()) else { return Ok(plan) };
+    let text: Option<Arc<dyn FileSource>> = match LineSource::of(scan.file_source()) {
+        Some(lines) => Some(Arc::new(lines)),
+        None => Unpacked::of(scan).map(|text| Arc::new(text) as Arc<dyn FileSource>),
+    };
+    if let Some(source) = text {
+        return Ok(DataSourceExec::from_data_source(FileScanConfigBuilder::from(scan.clone()).with_source(source).build()));
+    }
     let source: &dyn std::any::Any = scan.file_source().as_ref();
     let Some(source) = source.downcast_ref::<ParquetSource>() else { return Ok(plan) };
     let columns = TableColumns::of(source.table_parquet_options())?.map(Arc::new);

@@ -28,11 +28,12 @@ mod string;
 pub mod subscript;
 pub mod text_line;
 mod text_support;
+pub mod text_value;
 mod url;
 mod window;
 
 pub use check::check_functions;
-pub use conversion::type_name;
+pub use conversion::{TRY_CAST_DECIMAL, type_name};
 pub use datetime::interval_texts;
 pub use define::{DAY_TIME, JSON, YEAR_MONTH};
 
@@ -78,6 +79,7 @@ impl Functions {
         string::add(&mut functions);
         subscript::add_to(&mut functions);
         text_line::add(&mut functions);
+        text_value::add(&mut functions);
         url::add(&mut functions);
         window::add(&mut functions);
         attempt::add_to(&mut functions);

@@ -64,7 +64,7 @@ fn field<'a>(row: &Row<'a>) -> Result<Option<Cow<'a, str>>> {
 }
 
 /// The fields of a line in which the character behind an escape separates nothing.
-fn escaped_fields(line: &str, separator: char, escape: char) -> impl Iterator<Item = &str> {
+pub(super) fn escaped_fields(line: &str, separator: char, escape: char) -> impl Iterator<Item = &str> {
     let mut is_escaped = false;
     line.split(move |c: char| {
         let is_plain = !std::mem::take(&mut is_escaped);
@@ -137,7 +137,7 @@ fn is_inside(before: &[char], next: Option<char>, separator: char) -> bool {
     units > 2 && before.last() != Some(&separator) && next.is_some_and(|next| next != separator)
 }
 
-fn integer(text: &str) -> Option<i64> {
+pub(super) fn integer(text: &str) -> Option<i64> {
     let Some((whole, fraction)) = text.split_once('.') else { return text.parse().ok() };
     let is_number = fraction.bytes().all(|byte| byte.is_ascii_digit());
     let (sign, digits) = whole.split_at(usize::from(whole.starts_with(['-', '+'])));
@@ -148,7 +148,7 @@ fn integer(text: &str) -> Option<i64> {
 }
 
 /// The characters of `text`, each escaped one without its escape; one at the end is a character.
-fn unescaped<'a>(text: &'a str, escape: &str) -> Cow<'a, str> {
+pub(super) fn unescaped<'a>(text: &'a str, escape: &str) -> Cow<'a, str> {
     let Some(escape) = escape.chars().next().filter(|escape| text.contains(*escape)) else { return Cow::Borrowed(text) };
     let mut out = String::with_capacity(text.len());
     let mut letters = text.chars();

@@ -41,7 +41,7 @@ pub(super) fn text_lines(batch: &RecordBatch, format: &TextFormat, out: &mut Vec
             if index > 0 {
                 out.extend_from_slice(delimiter.as_bytes());
             }
-            if column.is_null(row) && (formatters.len() > 1 || !format.null.is_empty()) {
+            if column.is_null(row) {
                 out.extend_from_slice(format.null.as_bytes());
                 continue;
             }
@@ -54,7 +54,7 @@ pub(super) fn text_lines(batch: &RecordBatch, format: &TextFormat, out: &mut Vec
                 "-inf" if column.data_type().is_floating() => "-Infinity",
                 other => other,
             };
-            check_value(value, format, formatters.len()).map_err(|e| e.context(format!("column '{}'", name())))?;
+            check_value(value, format, index == 0).map_err(|e| e.context(format!("column '{}'", name())))?;
             out.extend_from_slice(value.as_bytes());
         }
         out.push(b'\n');
@@ -62,21 +62,13 @@ pub(super) fn text_lines(batch: &RecordBatch, format: &TextFormat, out: &mut Vec
     Ok(())
 }
 
-/// What a line may not hold, as tables of text are not read with it: see `sql::catalog::table::text`.
-fn unread(format: &TextFormat) -> char {
-    const UNREAD: char = '\u{16}';
-    if format.delimiter == UNREAD { '\u{15}' } else { UNREAD }
-}
-
-fn check_value(value: &str, format: &TextFormat, columns: usize) -> Result<()> {
-    let why = if value.contains(unread(format)) {
-        "holds a character that is not read in text here"
-    } else if value.contains([format.delimiter, '\n', '\r']) {
+fn check_value(value: &str, format: &TextFormat, is_first: bool) -> Result<()> {
+    let why = if value.contains([format.delimiter, '\n', '\r']) {
         "holds the delimiter or a line break"
     } else if value == format.null {
         "is the text that stands for NULL"
-    } else if value.is_empty() && columns == 1 {
-        "is empty, and so would be its line"
+    } else if is_first && value.starts_with('\u{feff}') {
+        "begins with a byte order mark, which is left out at the beginning of a file"
     } else {
         return Ok(());
     };
@@ -191,11 +183,11 @@ mod tests {
             lines(&batch(vec![Some("a"), None, Some("")], vec![1.5, f64::INFINITY, f64::NAN]))?,
             "a,1.5\n\\N,Infinity\n,NaN\n"
         );
-        for text in ["a,b", "a\nb", "a\rb", "\\N", "\u{16}"] {
+        for text in ["a,b", "a\nb", "a\rb", "\\N", "\u{feff}a"] {
             assert!(lines(&batch(vec![Some(text)], vec![0.0])).is_err(), "{text:?}");
         }
-        let empty = batch(vec![Some("")], vec![0.0]).project(&[0]).expect("a column");
-        assert!(lines(&empty).is_err());
+        let column = batch(vec![Some(""), None, Some("\u{16}")], vec![0.0; 3]).project(&[0]).expect("a column");
+        assert_eq!(lines(&column)?, "\n\\N\n\u{16}\n");
         Ok(())
     }
 

@@ -29,8 +29,8 @@ pub use information_schema::information_schema;
 pub use json::{JsonCatalog, StoreSharing};
 pub use model::{Column, Database, Partition, SerdeInfo, SortColumn, StorageDescriptor, Table};
 pub use partition_filter::{Comparison, Condition, PartitionFilter};
-pub use table::check_input;
 pub(crate) use table::{PATH, with_path};
+pub use table::{check_input, field_separator};
 
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};

@@ -9,6 +9,8 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Decimal128Type};
 use datafusion::common::{Result, exec_err, plan_err};
 
+/// Name of the function of a value, a precision and a scale that gives a decimal, or NULL.
+pub const TRY_CAST_DECIMAL: &str = "owlet_try_cast_decimal";
 /// Greatest precision of a decimal.
 const MAX_PRECISION: u8 = 38;
 /// Longest number that is read, and largest power of ten.
@@ -90,7 +92,7 @@ fn cast_decimal(call: &Call<'_>, forgive: bool) -> Result<ArrayRef> {
 
 /// Adds the functions of this file.
 pub(super) fn register(functions: &mut Functions) {
-    for (name, forgive) in [("owlet_cast_decimal", false), ("owlet_try_cast_decimal", true)] {
+    for (name, forgive) in [("owlet_cast_decimal", false), (TRY_CAST_DECIMAL, true)] {
         let args = [Arg::Any, Arg::Bigint, Arg::Bigint];
         functions.scalar.push(define(name).typed(&args, None, decimal_type, move |call| cast_decimal(call, forgive)).udf());
     }

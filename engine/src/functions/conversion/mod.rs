@@ -9,6 +9,7 @@ mod number;
 mod text;
 mod types;
 
+pub use decimal::TRY_CAST_DECIMAL;
 pub(in crate::functions) use decimal::parse as parse_decimal;
 pub(in crate::functions) use number::{parse_double, parse_integer, parse_real};
 pub use types::type_name;

@@ -81,9 +81,6 @@ impl TableFormat {
             return Err(refused(what));
         }
         if serde.contains("parquet") || (serde.is_empty() && input.contains("parquet")) {
-            if parameters.get("parquet.column.index.access").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-                return Err(Error::invalid("NOT_SUPPORTED: parquet.column.index.access: columns are matched by name here"));
-            }
             return Ok(Self::Parquet);
         }
         if serde.ends_with("jsonserde") {
@@ -113,8 +110,10 @@ impl TableFormat {
     pub(super) fn check_column(&self, name: &str, hive: &HiveType) -> Result<()> {
         let refused = |why: &str| Err(Error::invalid(format!("NOT_SUPPORTED: column {name} ({hive}) of a {why}")));
         match self {
-            Self::Text(_) if !hive.is_plain() => refused("text file: nested types can be read from Parquet and JSON"),
-            Self::Text(_) if *hive == HiveType::Binary => refused("text file: binary can be read from Parquet"),
+            Self::Text(text) if !hive.is_plain() && !text.is_nested() => {
+                refused("text file of this serde: nested types can be read from LazySimpleSerDe, Parquet and JSON")
+            }
+            Self::Text(_) if has_binary(hive) => refused("text file: binary can be read from Parquet"),
             Self::Text(text) if text.is_open_csv() && *hive == HiveType::Date => {
                 refused("file of OpenCSVSerde, which has numbers for dates: declare it as string, and cast it")
             }

@@ -1,7 +1,7 @@
 //! JSON tables: which serde's rules a table has, and how a whole line becomes the columns that a query asks for.
 
 use super::TypedColumn;
-use super::text::{call, has_header, line_options};
+use super::text::{call, skipped_lines};
 use crate::catalog::model::Parameters;
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::catalog::Session;
@@ -9,6 +9,7 @@ use datafusion::common::ScalarValue;
 use datafusion::common::config::CsvOptions;
 use datafusion::logical_expr::{Expr, lit};
 use engine::functions::json_line::{JSON_ROW, JsonRules};
+use engine::lines::SkippedLines;
 use engine::{Error, Result};
 
 /// What the row of a line is called.
@@ -19,7 +20,7 @@ const OPENX: &str = "org.openx.data.jsonserde.jsonserde";
 /// How a table's files of JSON are read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::catalog) struct JsonTable {
-    has_header: bool,
+    skipped: SkippedLines,
     rules: JsonRules,
 }
 
@@ -46,12 +47,12 @@ impl JsonTable {
             }
             false => JsonRules::Hive,
         };
-        Ok(Self { has_header: has_header(serde, table)?, rules })
+        Ok(Self { skipped: skipped_lines(serde, table)?, rules })
     }
 
     /// For a reader of whole lines.
     pub(super) fn options(&self) -> CsvOptions {
-        line_options(self.has_header, None)
+        self.skipped.options()
     }
 
     /// The row of `columns` that a line is.

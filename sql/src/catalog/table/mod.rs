@@ -33,6 +33,7 @@ pub use format::check_input;
 pub(super) use provider::{Filters, Provider, ScanFiles};
 pub(crate) use scan::PATH;
 pub(super) use scan::{FileTable, TypedColumn};
+pub use text::field_separator;
 #[cfg(feature = "delta")]
 pub(super) use {
     listing::{FileSet, MAX_FILES},

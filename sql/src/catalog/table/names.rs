@@ -31,7 +31,14 @@ pub(super) fn parquet_format(columns: &TableColumns) -> Result<ParquetFormat> {
 pub(super) fn table_columns(table: &Table, columns: &[TypedColumn]) -> TableColumns {
     let types = columns.iter().map(|column| (column.name.clone(), column.hive.to_string())).collect();
     let ids = columns.iter().filter_map(|column| Some((column.name.clone(), column.id.clone()?))).collect();
-    TableColumns { table: table.full_name(), types, ids, has_deletions: false }
+    TableColumns { table: table.full_name(), types, ids, by_place: is_by_place(table), has_deletions: false }
+}
+
+/// Whether the Parquet serde finds columns by their places.
+fn is_by_place(table: &Table) -> bool {
+    let serde = table.storage_descriptor.as_ref().and_then(|storage| storage.serde_info.as_ref());
+    let value = serde.and_then(|serde| serde.parameters.get("parquet.column.index.access"));
+    value.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
 
 /// `rows` of files without the `deleted` ones among them.

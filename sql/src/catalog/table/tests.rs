@@ -371,8 +371,8 @@ async fn text_that_is_no_timestamp_is_null_and_other_formats_are_refused() -> Te
         world.rows("SELECT ts, d FROM t").await?,
         ["2024-01-31T10:00:00.500,1.5", ",", ",2.0", ",3.0", "2024-02-01T00:00:00,4.0"]
     );
-    world.put("t/a.txt", "2024-01-31 10:00:00,x\n").await?;
-    assert!(world.rows("SELECT d FROM t").await.is_err());
+    world.put("t/a.txt", "2024-01-31 10:00:00,x\n,1e2\n,99999.95\n,-.05\n").await?;
+    assert_eq!(world.rows("SELECT d FROM t").await?, ["", "100.0", "", "-0.1"]);
     world.catalog.drop_table("d", "t").await?;
     let other = world.table(LAZY, &columns, &[], &[("field.delim", ","), ("timestamp.formats", "yyyy/MM/dd")]).await;
     assert!(other.is_err_and(|error| error.to_string().contains("timestamp.formats")));
@@ -446,7 +446,7 @@ async fn the_json_serdes_differ_in_what_they_forgive() -> TestResult {
     assert_eq!(world.rows("SELECT d FROM t").await?, ["1.01", "", "7.00"]);
     world.catalog.drop_table("d", "t").await?;
 
-    world.put("t/p=x/a.json", "{\"s\":1}\n{\"s\":\n\n").await?;
+    world.put("t/p=x/a.json", "{\"s\":1}\n{\"s\":\n").await?;
     world.table(JSON, &columns, &[], &[]).await?;
     assert!(world.fails("SELECT s FROM t", "HIVE_BAD_DATA: Row is not a valid JSON Object").await);
     world.catalog.drop_table("d", "t").await?;
@@ -476,7 +476,7 @@ async fn other_formats_are_refused_by_name() -> TestResult {
         assert!(made.is_err_and(|error| error.to_string().contains(name)), "{serde}");
         world.catalog.drop_table("d", "t").await?;
     }
-    let more = [("skip.header.line.count", "2")];
+    let more = [("skip.header.line.count", "x")];
     assert!(world.table(OPEN_CSV, &[("a", "int")], &[], &more).await.is_err());
     Ok(())
 }
@@ -504,9 +504,11 @@ fn input_formats_are_those_of_lines_and_of_parquet() -> TestResult {
     }
     // The number of header lines may be the serde's.
     let one = |text: &str| [("skip.header.line.count".to_string(), text.to_string())].into();
-    let none = super::super::model::Parameters::new();
-    assert!(text::has_header(&one("1"), &none)? && !text::has_header(&one("1"), &one("0"))?);
-    assert!(text::has_header(&one("2"), &none).is_err() && !text::has_header(&none, &none)?);
+    type Properties = super::super::model::Parameters;
+    let none = Properties::new();
+    let header = |serde: &Properties, table: &Properties| text::skipped_lines(serde, table).map(|lines| lines.header);
+    assert_eq!((header(&one("1"), &none)?, header(&one("1"), &one("0"))?, header(&none, &one("7"))?), (1, 0, 7));
+    assert!(header(&one("-1"), &none).is_err() && header(&one("101"), &none).is_err() && header(&none, &none)? == 0);
     Ok(())
 }
 
@@ -524,6 +526,13 @@ async fn text_may_hold_any_byte_and_numbers_are_javas() -> TestResult {
     world.put("t/a.txt", "a\u{16}b\u{16}c\n").await?;
     world.table(LAZY, &[("s", "string"), ("t", "string")], &[], &[("field.delim", "\u{16}")]).await?;
     assert_eq!(world.rows("SELECT t, s FROM t").await?, ["b,a"]);
+    world.catalog.drop_table("d", "t").await?;
+    world.put("t/a.txt", "h\nh\na\u{16}b\u{16}c\n\nfoot\n").await?;
+    let more = [("skip.header.line.count", "2"), ("skip.footer.line.count", "1")];
+    world.table(LAZY, &[("s", "string"), ("t", "string")], &[], &more).await?;
+    assert_eq!(world.rows("SELECT s, t FROM t").await?, ["a\u{16}b\u{16}c,", ","]);
+    assert_eq!(world.shipped("SELECT s, t FROM t").await?, 2);
+    assert_eq!(world.shipped("SELECT count(*) FROM t").await?, 1);
     Ok(())
 }
 

@@ -9,23 +9,20 @@ use crate::catalog::model::Parameters;
 use crate::catalog::types::HiveType;
 use arrow::datatypes::{DataType, Field};
 use datafusion::catalog::Session;
+use datafusion::common::ScalarValue;
 use datafusion::common::config::CsvOptions;
 use datafusion::logical_expr::expr::Like;
 use datafusion::logical_expr::{Expr, cast, lit, try_cast, when};
+use engine::functions::TRY_CAST_DECIMAL;
 use engine::functions::text_line::{
     TEXT_CSV_FIELD, TEXT_DATE, TEXT_DOUBLE, TEXT_FIELD, TEXT_INTEGER, TEXT_MATCHED, TEXT_REAL, TEXT_TIMESTAMP, TEXT_UNESCAPED,
 };
+use engine::functions::text_value::TEXT_VALUE;
+use engine::lines::{MAX_SKIPPED_LINES, SkippedLines};
 use engine::{Error, Result};
 
 /// Hive's field separator where a table names none.
 const HIVE_DELIMITER: u8 = 1;
-/// What separates fields for the reader of whole lines: nobody writes it, and a line that has it fails. It must be ASCII, as plans
-/// are sent with it.
-const NO_BYTE: u8 = 0x16;
-/// The same where that one is a table's own separator.
-const NO_OTHER_BYTE: u8 = 0x15;
-/// What quotes fields for that reader: lines end at it before it could.
-const NO_QUOTE: u8 = b'\n';
 /// What a whole line is called.
 const LINE: &str = "$line";
 /// What NULL looks like where a table does not say.
@@ -34,7 +31,7 @@ const HIVE_NULL: &str = "\\N";
 /// How a table's text files are read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::catalog) struct TextFormat {
-    has_header: bool,
+    skipped: SkippedLines,
     serde: Serde,
 }
 
@@ -44,6 +41,8 @@ enum Serde {
         separator: char,
         null: String,
         escape: Option<char>,
+        /// What separates the values within a field, by level.
+        inner: String,
     },
     OpenCsv {
         separator: char,
@@ -58,9 +57,6 @@ enum Serde {
 
 impl TextFormat {
     pub(super) fn lazy_simple(serde: &Parameters, table: &Parameters) -> Result<Self> {
-        let named =
-            serde.get("field.delim").or_else(|| serde.get("serialization.format").filter(|text| text.parse::<u8>().is_err()));
-        let separator = named.map_or(Ok(HIVE_DELIMITER), |text| byte("field.delim", text)).map(char::from)?;
         if serde.get("line.delim").is_some_and(|line| line != "\n") {
             return Err(Error::invalid("NOT_SUPPORTED: LINES TERMINATED BY something else than '\\n'"));
         }
@@ -72,15 +68,26 @@ impl TextFormat {
             }
         }
         let null = serde.get("serialization.null.format").or_else(|| table.get("serialization.null.format"));
-        let escape = serde.get("escape.delim").map(|text| byte("escape.delim", text)).transpose()?.map(char::from);
+        let escape = serde.get("escape.delim").map(|text| byte("escape.delim", text, b'\\')).transpose()?;
         let null = null.cloned().unwrap_or_else(|| HIVE_NULL.into());
-        Ok(Self { has_header: has_header(serde, table)?, serde: Serde::LazySimple { separator, null, escape } })
+        Ok(Self {
+            skipped: skipped_lines(serde, table)?,
+            serde: Serde::LazySimple { separator: field_separator(serde)?, null, escape, inner: inner_separators(serde)? },
+        })
     }
 
     pub(super) fn open_csv(serde: &Parameters, table: &Parameters) -> Result<Self> {
-        let sign = |name: &str, usual: u8| serde.get(name).map_or(Ok(usual), |text| byte(name, text)).map(char::from);
-        let (separator, quote, escape) = (sign("separatorChar", b',')?, sign("quoteChar", b'"')?, sign("escapeChar", b'\\')?);
-        Ok(Self { has_header: has_header(serde, table)?, serde: Serde::OpenCsv { separator, quote, escape } })
+        // Of a longer text the serde takes the first character.
+        let sign = |name: &str, usual: char| serde.get(name).map_or(Some(usual), |text| text.chars().next());
+        let wrong = || Error::invalid("NOT_SUPPORTED: separatorChar, quoteChar and escapeChar must be three characters");
+        let (separator, quote) = (sign("separatorChar", ',').ok_or_else(wrong)?, sign("quoteChar", '"').ok_or_else(wrong)?);
+        // One that is named `"` is a backslash to the serde.
+        let escape = sign("escapeChar", '\\').map(|sign| if sign == '"' { '\\' } else { sign }).ok_or_else(wrong)?;
+        let is_twice = quote == escape && quote != '\0';
+        if separator == '\0' || separator == quote || separator == escape || is_twice {
+            return Err(wrong());
+        }
+        Ok(Self { skipped: skipped_lines(serde, table)?, serde: Serde::OpenCsv { separator, quote, escape } })
     }
 
     pub(super) fn regex(serde: &Parameters, table: &Parameters) -> Result<Self> {
@@ -89,7 +96,12 @@ impl TextFormat {
         };
         let ignores_case = serde.get("input.regex.case.insensitive").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let pattern = format!("(?s{})\\A(?:{regex})\\z", if ignores_case { "i" } else { "" });
-        Ok(Self { has_header: has_header(serde, table)?, serde: Serde::Regex { pattern } })
+        Ok(Self { skipped: skipped_lines(serde, table)?, serde: Serde::Regex { pattern } })
+    }
+
+    /// Whether fields can be arrays, maps and rows.
+    pub(super) fn is_nested(&self) -> bool {
+        matches!(self.serde, Serde::LazySimple { .. })
     }
 
     pub(super) fn is_open_csv(&self) -> bool {
@@ -103,11 +115,7 @@ impl TextFormat {
 
     /// For a reader of whole lines.
     pub(super) fn options(&self) -> CsvOptions {
-        let separator = match &self.serde {
-            Serde::LazySimple { separator, .. } | Serde::OpenCsv { separator, .. } => Some(*separator),
-            Serde::Regex { .. } => None,
-        };
-        line_options(self.has_header, separator)
+        self.skipped.options()
     }
 
     /// The value of the column with the number `index` of a line.
@@ -133,24 +141,20 @@ impl TextFormat {
                     HiveType::String | HiveType::Varchar(_) => text,
                     HiveType::Boolean => {
                         let is_true = Expr::Like(Like::new(false, Box::new(text.clone()), Box::new(lit("true")), None, true));
-                        when(text.is_null(), lit(datafusion::common::ScalarValue::Boolean(None))).otherwise(is_true)?
+                        when(text.is_null(), lit(ScalarValue::Boolean(None))).otherwise(is_true)?
                     }
                     HiveType::Timestamp => cast(call(session, TEXT_TIMESTAMP, vec![text])?, target),
                     HiveType::Date => cast(call(session, TEXT_DATE, vec![text])?, target),
                     HiveType::Double => call(session, TEXT_DOUBLE, vec![text])?,
                     HiveType::Float => call(session, TEXT_REAL, vec![text])?,
+                    HiveType::Decimal(precision, scale) => decimal(session, text, precision, scale)?,
                     _ => try_cast(text, target),
                 })
             }
-            Serde::LazySimple { separator, null, escape } => {
+            Serde::LazySimple { separator, null, escape, inner } => {
                 let mark = escape.map(String::from).unwrap_or_default();
                 let arguments = vec![line, sign(*separator), lit(mark.as_str()), lit(number), lit(null.as_str())];
                 let text = call(session, TEXT_FIELD, arguments)?;
-                // An empty string is one; an empty number is none.
-                let without_empty = |text: Expr| {
-                    let null = lit(datafusion::common::ScalarValue::Utf8(None));
-                    when(text.clone().eq(lit("")), null).otherwise(text).map_err(Error::from)
-                };
                 Ok(match column.hive {
                     HiveType::String | HiveType::Varchar(_) if escape.is_some() => {
                         call(session, TEXT_UNESCAPED, vec![text, lit(mark)])?
@@ -159,35 +163,54 @@ impl TextFormat {
                     HiveType::Boolean => truth(&text, None)?,
                     HiveType::Timestamp => cast(call(session, TEXT_TIMESTAMP, vec![text])?, target),
                     HiveType::Date => cast(call(session, TEXT_DATE, vec![text])?, target),
-                    _ if target.is_integer() => try_cast(call(session, TEXT_INTEGER, vec![text])?, target),
                     HiveType::Double => call(session, TEXT_DOUBLE, vec![text])?,
                     HiveType::Float => call(session, TEXT_REAL, vec![text])?,
-                    _ => cast(without_empty(text)?, target),
+                    HiveType::Decimal(precision, scale) => decimal(session, text, precision, scale)?,
+                    _ if target.is_integer() => try_cast(call(session, TEXT_INTEGER, vec![text])?, target),
+                    _ => {
+                        let value = DataType::Struct(vec![Field::new("value", target, true)].into());
+                        let value = ScalarValue::try_new_null(&value).map_err(Error::from)?;
+                        call(session, TEXT_VALUE, vec![text, lit(inner.as_str()), lit(mark), lit(null.as_str()), lit(value)])?
+                    }
                 })
             }
         }
     }
 }
 
-/// Whether the first line of a file is left out: as the table says, or else its serde.
-pub(super) fn has_header(serde: &Parameters, table: &Parameters) -> Result<bool> {
-    let count = |name: &str| table.get(name).or_else(|| serde.get(name)).map_or(Ok(0), |text| text.trim().parse::<u64>());
-    match (count("skip.header.line.count"), count("skip.footer.line.count")) {
-        (Ok(lines @ (0 | 1)), Ok(0)) => Ok(lines == 1),
-        _ => Err(Error::invalid("NOT_SUPPORTED: skip.header.line.count other than 0 and 1, or skip.footer.line.count")),
-    }
+/// How many lines of each file are left out: as the table says, or else its serde.
+pub(super) fn skipped_lines(serde: &Parameters, table: &Parameters) -> Result<SkippedLines> {
+    let number = |name: &str| {
+        let Some(text) = table.get(name).or_else(|| serde.get(name)) else { return Ok(0) };
+        let lines = text.trim().parse().ok().filter(|lines| *lines <= MAX_SKIPPED_LINES);
+        lines.ok_or_else(|| Error::invalid(format!("NOT_SUPPORTED: {name} '{text}': give 0 to {MAX_SKIPPED_LINES}")))
+    };
+    Ok(SkippedLines { header: number("skip.header.line.count")?, footer: number("skip.footer.line.count")? })
 }
 
-/// For a reader of whole lines, in a table whose fields `separator` separates.
-pub(super) fn line_options(has_header: bool, separator: Option<char>) -> CsvOptions {
-    CsvOptions {
-        has_header: Some(has_header),
-        delimiter: if separator == Some(char::from(NO_BYTE)) { NO_OTHER_BYTE } else { NO_BYTE },
-        quote: NO_QUOTE,
-        escape: None,
-        newlines_in_values: Some(false),
-        ..CsvOptions::default()
-    }
+/// What separates the fields of LazySimpleSerDe's lines.
+///
+/// # Errors
+/// For one that is not an ASCII character.
+pub fn field_separator(serde: &Parameters) -> Result<char> {
+    let named = serde.get("field.delim").or_else(|| serde.get("serialization.format"));
+    named.map_or(Ok(char::from(HIVE_DELIMITER)), |text| byte("field.delim", text, HIVE_DELIMITER))
+}
+
+/// The same for what is in a field, level by level; of a map there are two.
+fn inner_separators(serde: &Parameters) -> Result<String> {
+    let named = |names: &[&str], usual: u8| match names.iter().find_map(|name| Some((*name, serde.get(*name)?))) {
+        Some((name, text)) => byte(name, text, usual),
+        None => Ok(char::from(usual)),
+    };
+    // Hive has spelled the first one in two ways.
+    let first = [named(&["collection.delim", "colelction.delim"], 2)?, named(&["mapkey.delim"], 3)?];
+    Ok(first.into_iter().chain((4..=8).map(char::from)).collect())
+}
+
+/// A number as Java reads decimals, rounded to its digits; NULL for what is none.
+fn decimal(session: &dyn Session, text: Expr, precision: u8, scale: u8) -> Result<Expr> {
+    call(session, TRY_CAST_DECIMAL, vec![text, lit(i64::from(precision)), lit(i64::from(scale))])
 }
 
 pub(super) fn call(session: &dyn Session, name: &str, arguments: Vec<Expr>) -> Result<Expr> {
@@ -200,19 +223,22 @@ fn truth(text: &Expr, fails: Option<&str>) -> Result<Expr> {
     let is = |word: &str| Expr::Like(Like::new(false, Box::new(text.clone()), Box::new(lit(word)), None, true));
     let other = match fails {
         Some(column) => failure(format!("HIVE_BAD_DATA: no boolean in column {column}: "), text.clone(), DataType::Boolean),
-        None => lit(datafusion::common::ScalarValue::Boolean(None)),
+        None => lit(ScalarValue::Boolean(None)),
     };
     when(is("true"), lit(true)).when(is("false"), lit(false)).otherwise(other).map_err(Error::from)
 }
 
-fn byte(name: &str, text: &str) -> Result<u8> {
-    match text.as_bytes() {
-        [one] if one.is_ascii() && !matches!(one, b'\n' | b'\r') => Ok(*one),
-        // Hive also takes the number of a character.
-        [_, ..] => match text.parse::<u8>() {
-            Ok(code) if code < 128 && !matches!(code, b'\n' | b'\r') => Ok(code),
-            _ => Err(Error::invalid(format!("NOT_SUPPORTED: {name} '{}' is not one ASCII character", text.escape_debug()))),
-        },
-        [] => Err(Error::invalid(format!("NOT_SUPPORTED: {name} is empty"))),
+/// The byte that LazySimpleSerDe takes `text` for: the one with that number, or else the first.
+fn byte(name: &str, text: &str, usual: u8) -> Result<char> {
+    let code = match (text.parse::<i8>(), text.as_bytes()) {
+        (Ok(code), _) => code.cast_unsigned(),
+        (_, [first, ..]) => *first,
+        _ => usual,
+    };
+    match code {
+        b'\n' | b'\r' | 128.. => {
+            Err(Error::invalid(format!("NOT_SUPPORTED: {name} '{}': no ASCII character", text.escape_debug())))
+        }
+        code => Ok(char::from(code)),
     }
 }
