@@ -38,6 +38,9 @@ pub(super) fn of_table(table: &Table) -> Result<WriteFormat> {
     if property(&["skip.header.line.count"]).is_some_and(|count| count.trim() != "0") {
         return refused("files with header lines are not written here: their first row would be skipped");
     }
+    if storage.and_then(|storage| storage.input_format.as_deref()).is_some_and(|input| input.contains("CloudTrail")) {
+        return refused("files of CloudTrail are not written here");
+    }
     if library.ends_with("jsonserde") {
         return Ok(WriteFormat::Json(compression));
     }

@@ -8,6 +8,7 @@
 //! What is in Parquet files changes no plan: `engine::columns` finds the table's columns where a file is opened.
 
 mod format;
+mod header;
 mod json;
 mod listing;
 mod names;

@@ -1,7 +1,8 @@
 //! The scan of files whose columns, and partition values, are known: what tables of every kind come down to.
 
 use super::format::TableFormat;
-use super::json::ROW;
+use super::header::HeadedLines;
+use super::json::{JsonTable, ROW, elements};
 use super::listing::FileSet;
 use super::text::TextFormat;
 use super::{names, shape};
@@ -161,6 +162,11 @@ impl FileTable {
         Ok(())
     }
 
+    /// Whether lines hold several rows, so that they are read whatever is asked for.
+    fn has_records(&self) -> bool {
+        matches!(&self.format, TableFormat::Json(json) if json.has_records())
+    }
+
     /// The scan of files that are in one store and alike compressed.
     async fn scan_set(
         &self,
@@ -192,8 +198,10 @@ impl FileTable {
         };
         let file_schema = Arc::new(file_schema);
         let table_schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(keys).build();
+        let header_lines = self.format.header_lines();
         let source: Arc<dyn FileSource> = match (&reader, &self.format) {
             (Some(reader), _) => reader.file_source(table_schema.clone()),
+            (None, _) if header_lines > 1 => Arc::new(HeadedLines::new(table_schema.clone(), header_lines)),
             (None, TableFormat::Text(text)) => Arc::new(CsvSource::new(table_schema.clone()).with_csv_options(text.options())),
             (None, TableFormat::Json(json)) => Arc::new(CsvSource::new(table_schema.clone()).with_csv_options(json.options())),
             (None, TableFormat::Parquet) => return Err(Error::internal("a format without a reader")),
@@ -210,7 +218,7 @@ impl FileTable {
             .with_statistics(statistics)
             .with_projection_indices(Some(self.read_places(projection)))
             .map_err(Error::from)?
-            .with_limit(limit)
+            .with_limit(limit.filter(|_| !self.has_records()))
             .with_file_compression_type(set.compression)
             .build();
         let scan = adapted(physical(session, reader, config).await?, session.runtime_env())?;
@@ -231,7 +239,7 @@ impl FileTable {
     /// The same, each place once.
     fn read_places(&self, projection: &[usize]) -> Vec<usize> {
         let mut seen = std::collections::HashSet::new();
-        self.places(projection).into_iter().filter(|place| seen.insert(*place)).collect()
+        self.has_records().then_some(0).into_iter().chain(self.places(projection)).filter(|place| seen.insert(*place)).collect()
     }
 
     /// The table's own columns from what the files have.
@@ -244,8 +252,10 @@ impl FileTable {
         let read = scan.schema();
         let wanted = projection.iter().filter_map(|index| self.schema.fields().get(*index));
         let same = wanted.clone().zip(read.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-        let is_cut =
-            projection.iter().filter_map(|index| self.columns.get(*index)).any(|column| column.hive.max_chars().is_some());
+        let is_cut = projection
+            .iter()
+            .filter_map(|index| self.columns.get(*index))
+            .any(|column| column.hive.max_chars().is_some());
         // Lines are not yet the table's columns.
         if same && !is_cut && self.format == TableFormat::Parquet {
             return Ok(scan);
@@ -285,19 +295,17 @@ impl FileTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns: Vec<&TypedColumn> = projection.iter().filter_map(|index| self.columns.get(*index)).collect();
         let TableFormat::Json(json) = &self.format else { return Ok(scan) };
-        let read = scan.schema();
-        let df_schema = DFSchema::try_from(Arc::clone(&read)).map_err(Error::from)?;
-        let expressions = read.fields().iter().zip(read_places).map(|(field, place)| {
-            let column = Expr::Column(datafusion::common::Column::new_unqualified(field.name()));
-            let (expr, alias) = match place {
-                0 if !columns.is_empty() => (json.row(session, column, &columns)?, ROW),
-                _ => (column, field.name().as_str()),
-            };
-            let expr = session.create_physical_expr(expr, &df_schema).map_err(Error::from)?;
-            Ok(ProjectionExpr { expr, alias: alias.to_string() })
-        });
-        let expressions = expressions.collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(ProjectionExec::try_new(expressions, scan).map_err(Error::from)?))
+        let line = read_places.iter().position(|place| *place == 0);
+        let scan = match line {
+            Some(line) if json.has_records() => {
+                elements(with_changed(session, scan, line, |line| JsonTable::records(session, line))?, line)?
+            }
+            _ => scan,
+        };
+        match line {
+            Some(line) if !columns.is_empty() => with_changed(session, scan, line, |line| json.row(session, line, &columns)),
+            _ => Ok(scan),
+        }
     }
 
     /// The scan of `sets`, whose files have values for all partition columns.
@@ -348,4 +356,23 @@ async fn physical(
         Some(reader) => reader.create_physical_plan(session, config).await.map_err(Error::from),
         None => Ok(datafusion::datasource::source::DataSourceExec::from_data_source(config)),
     }
+}
+
+/// `plan` with another expression for the column with the number `place`, which is called [`ROW`] then.
+fn with_changed(
+    session: &dyn Session,
+    plan: Arc<dyn ExecutionPlan>,
+    place: usize,
+    change: impl Fn(Expr) -> Result<Expr>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let read = plan.schema();
+    let df_schema = DFSchema::try_from(Arc::clone(&read)).map_err(Error::from)?;
+    let expressions = read.fields().iter().enumerate().map(|(index, field)| {
+        let column = Expr::Column(datafusion::common::Column::new_unqualified(field.name()));
+        let (expr, alias) = if index == place { (change(column)?, ROW) } else { (column, field.name().as_str()) };
+        let expr = session.create_physical_expr(expr, &df_schema).map_err(Error::from)?;
+        Ok(ProjectionExpr { expr, alias: alias.to_string() })
+    });
+    let expressions = expressions.collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(ProjectionExec::try_new(expressions, plan).map_err(Error::from)?))
 }

@@ -26,6 +26,8 @@ const NO_BYTE: u8 = 0x16;
 const NO_OTHER_BYTE: u8 = 0x15;
 /// What quotes fields for that reader: lines end at it before it could.
 const NO_QUOTE: u8 = b'\n';
+/// Most lines that are left out of a file.
+const MAX_HEADER_LINES: usize = 1_000;
 /// What a whole line is called.
 const LINE: &str = "$line";
 /// What NULL looks like where a table does not say.
@@ -34,7 +36,7 @@ const HIVE_NULL: &str = "\\N";
 /// How a table's text files are read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::catalog) struct TextFormat {
-    has_header: bool,
+    header_lines: usize,
     serde: Serde,
 }
 
@@ -74,13 +76,13 @@ impl TextFormat {
         let null = serde.get("serialization.null.format").or_else(|| table.get("serialization.null.format"));
         let escape = serde.get("escape.delim").map(|text| byte("escape.delim", text)).transpose()?.map(char::from);
         let null = null.cloned().unwrap_or_else(|| HIVE_NULL.into());
-        Ok(Self { has_header: has_header(serde, table)?, serde: Serde::LazySimple { separator, null, escape } })
+        Ok(Self { header_lines: header_lines(serde, table)?, serde: Serde::LazySimple { separator, null, escape } })
     }
 
     pub(super) fn open_csv(serde: &Parameters, table: &Parameters) -> Result<Self> {
         let sign = |name: &str, usual: u8| serde.get(name).map_or(Ok(usual), |text| byte(name, text)).map(char::from);
         let (separator, quote, escape) = (sign("separatorChar", b',')?, sign("quoteChar", b'"')?, sign("escapeChar", b'\\')?);
-        Ok(Self { has_header: has_header(serde, table)?, serde: Serde::OpenCsv { separator, quote, escape } })
+        Ok(Self { header_lines: header_lines(serde, table)?, serde: Serde::OpenCsv { separator, quote, escape } })
     }
 
     pub(super) fn regex(serde: &Parameters, table: &Parameters) -> Result<Self> {
@@ -89,11 +91,16 @@ impl TextFormat {
         };
         let ignores_case = serde.get("input.regex.case.insensitive").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let pattern = format!("(?s{})\\A(?:{regex})\\z", if ignores_case { "i" } else { "" });
-        Ok(Self { has_header: has_header(serde, table)?, serde: Serde::Regex { pattern } })
+        Ok(Self { header_lines: header_lines(serde, table)?, serde: Serde::Regex { pattern } })
     }
 
     pub(super) fn is_open_csv(&self) -> bool {
         matches!(self.serde, Serde::OpenCsv { .. })
+    }
+
+    /// How many lines of each file are left out.
+    pub(super) fn header_lines(&self) -> usize {
+        self.header_lines
     }
 
     /// What the reader gives.
@@ -107,7 +114,7 @@ impl TextFormat {
             Serde::LazySimple { separator, .. } | Serde::OpenCsv { separator, .. } => Some(*separator),
             Serde::Regex { .. } => None,
         };
-        line_options(self.has_header, separator)
+        line_options(self.header_lines > 0, separator)
     }
 
     /// The value of the column with the number `index` of a line.
@@ -169,12 +176,14 @@ impl TextFormat {
     }
 }
 
-/// Whether the first line of a file is left out: as the table says, or else its serde.
-pub(super) fn has_header(serde: &Parameters, table: &Parameters) -> Result<bool> {
-    let count = |name: &str| table.get(name).or_else(|| serde.get(name)).map_or(Ok(0), |text| text.trim().parse::<u64>());
+/// How many lines of a file are left out: as the table says, or else its serde.
+pub(super) fn header_lines(serde: &Parameters, table: &Parameters) -> Result<usize> {
+    let count = |name: &str| table.get(name).or_else(|| serde.get(name)).map_or(Ok(0), |text| text.trim().parse::<usize>());
     match (count("skip.header.line.count"), count("skip.footer.line.count")) {
-        (Ok(lines @ (0 | 1)), Ok(0)) => Ok(lines == 1),
-        _ => Err(Error::invalid("NOT_SUPPORTED: skip.header.line.count other than 0 and 1, or skip.footer.line.count")),
+        (Ok(lines @ 0..=MAX_HEADER_LINES), Ok(0)) => Ok(lines),
+        _ => Err(Error::invalid(format!(
+            "NOT_SUPPORTED: skip.header.line.count over {MAX_HEADER_LINES}, or skip.footer.line.count"
+        ))),
     }
 }
 
