@@ -15,6 +15,7 @@ mod fuzz;
 mod glue;
 mod http_api;
 mod lifecycle;
+mod log_tables;
 mod made_tables;
 mod many_files;
 mod plans;

@@ -26,6 +26,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 use engine::columns::{FieldId, adapted};
+use engine::functions::CHAR_MARK;
 use engine::{Error, Result, deletions};
 use std::sync::Arc;
 
@@ -54,7 +55,11 @@ impl TypedColumn {
             DataType::Binary if views => DataType::BinaryView,
             other => other,
         };
-        let field = Arc::new(Field::new(name.to_lowercase(), arrow, true));
+        let mut field = Field::new(name.to_lowercase(), arrow, true);
+        if let HiveType::Char(length) = hive {
+            field = field.with_data_type(DataType::Utf8).with_metadata([(CHAR_MARK.to_string(), length.to_string())].into());
+        }
+        let field = Arc::new(field);
         Self { name: physical.to_lowercase(), field, hive, stored: None, id: None }
     }
 
@@ -139,9 +144,9 @@ impl FileTable {
     /// What a query asks for that cannot be given right.
     pub(in crate::catalog) fn check_columns(&self, projection: &[usize]) -> Result<()> {
         for column in projection.iter().filter_map(|index| self.columns.get(*index)) {
-            if column.hive.has_char() {
+            if column.hive.has_char() && !column.hive.is_plain() {
                 let text = format!(
-                    "NOT_SUPPORTED: column {} of table {} is {}: the padding of char is not supported; declare it as varchar or string",
+                    "NOT_SUPPORTED: column {} of table {} is {}: char(n) inside of other types is not filled up with spaces here; declare it as string",
                     column.name,
                     self.table.full_name(),
                     column.hive
@@ -255,7 +260,7 @@ impl FileTable {
         let is_cut = projection
             .iter()
             .filter_map(|index| self.columns.get(*index))
-            .any(|column| column.hive.max_chars().is_some());
+            .any(|column| column.hive.max_chars().is_some() || column.hive.has_char());
         // Lines are not yet the table's columns.
         if same && !is_cut && self.format == TableFormat::Parquet {
             return Ok(scan);

@@ -214,11 +214,11 @@ async fn parquet_files_that_do_not_fit_the_table_are_errors() -> TestResult {
     assert_eq!(world.rows("SELECT id FROM t").await?, ["1", "1"]);
     world.catalog.drop_table("d", "t").await?;
     world.store.delete(&Path::from("t/b.parquet")).await?;
-    world.table(PARQUET, &[("id", "bigint"), ("s", "int"), ("n", "struct<a:bigint>"), ("c", "char(3)")], &[], &[]).await?;
+    world.table(PARQUET, &[("id", "bigint"), ("s", "int"), ("n", "struct<a:bigint>"), ("c", "array<char(3)>")], &[], &[]).await?;
     assert_eq!(world.rows("SELECT id FROM t").await?, ["1"]);
     assert!(world.fails("SELECT s FROM t", "HIVE_BAD_DATA").await);
     assert_eq!(world.rows("SELECT n FROM t").await?, ["{a: 1}"]);
-    assert!(world.fails("SELECT c FROM t", "padding of char").await);
+    assert!(world.fails("SELECT c FROM t", "char(n) inside of other types").await);
     Ok(())
 }
 
@@ -740,5 +740,31 @@ async fn several_header_lines_are_left_out_of_each_file() -> TestResult {
     assert_eq!(world.rows("SELECT p FROM t WHERE b > 'x'").await?, ["x", "x"]);
     // A worker would read the header lines.
     assert!(world.shipped("SELECT a FROM t").await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn columns_of_char_are_filled_up_and_compared_without_their_spaces() -> TestResult {
+    let text = World::new().await?;
+    text.put("t/a", "AL,F,abc,1\nAK,,ab,2\nWA,\\N,abcdefg,3\n").await?;
+    let columns = [("state", "char(2)"), ("gender", "char(1)"), ("name", "char(5)"), ("id", "int")];
+    text.table(LAZY, &columns, &[], &[("field.delim", ",")]).await?;
+    let files = World::new().await?;
+    let rows = "('AL', 'F', 'abc', 1), ('AK', ' ', 'ab ', 2), ('WA', NULL, 'abcdefg', 3)";
+    files.parquet("t/a.parquet", &format!("SELECT * FROM (VALUES {rows}) v(state, gender, name, id)")).await?;
+    files.table(PARQUET, &columns, &[], &[]).await?;
+    for world in [&text, &files] {
+        let sql = "SELECT '[' || CAST(name AS varchar) || CAST(gender AS varchar) || ']' FROM t ORDER BY id";
+        assert_eq!(world.rows(sql).await?, ["[abc  F]", "[ab    ]", ""]);
+        assert_eq!(
+            world.rows("SELECT gender, count(*) FROM t GROUP BY gender HAVING gender IS NOT NULL ORDER BY 1").await?.len(),
+            2
+        );
+        assert_eq!(
+            world.rows("SELECT a.id FROM t a JOIN t b ON a.name = b.name WHERE b.state IN ('AK', 'WA') ORDER BY 1").await?,
+            ["2", "3"]
+        );
+        assert!(world.shipped("SELECT name FROM t WHERE gender <> 'F'").await? == 1);
+    }
     Ok(())
 }
