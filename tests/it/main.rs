@@ -16,6 +16,7 @@ mod glue;
 mod http_api;
 mod interop;
 mod lifecycle;
+mod log_tables;
 mod made_tables;
 mod many_files;
 mod plans;

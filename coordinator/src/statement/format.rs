@@ -39,6 +39,9 @@ pub(super) fn of_table(table: &Table) -> Result<WriteFormat> {
     if skips("skip.header.line.count") || skips("skip.footer.line.count") {
         return refused("files with header or footer lines are not written here: rows would be skipped");
     }
+    if storage.and_then(|storage| storage.input_format.as_deref()).is_some_and(|input| input.contains("CloudTrail")) {
+        return refused("files of CloudTrail are not written here");
+    }
     if library.ends_with("jsonserde") {
         return Ok(WriteFormat::Json(compression));
     }

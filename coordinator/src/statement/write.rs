@@ -11,10 +11,10 @@ use crate::streams::labelled_batch;
 use crate::workspace::Workspace;
 use crate::write::After;
 use datafusion::arrow::array::{ArrayRef, Int64Array};
-use datafusion::arrow::datatypes::{DataType, Fields};
+use datafusion::arrow::datatypes::{DataType, Fields, TimeUnit};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use datafusion::scalar::ScalarValue;
-use engine::functions::{JSON, type_name};
+use engine::functions::{CHAR_MARK, JSON, type_name};
 use engine::write::{HIVE_NULL, TextFormat, WriteFormat, WriteSpec};
 use engine::{Error, Result};
 use sql::catalog::delta::{is_delta, read_only};
@@ -181,6 +181,16 @@ fn is_anonymous(data_type: &DataType) -> bool {
     }
 }
 
+/// Whether a timestamp is in it that Hive's tables, whose timestamps are of milliseconds, would not give back.
+fn is_finer_than_millis(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, None) => true,
+        DataType::List(item) | DataType::Map(item, _) => is_finer_than_millis(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| is_finer_than_millis(field.data_type())),
+        _ => false,
+    }
+}
+
 fn new_table(plan: &LogicalPlan, names: &[String], spec: &WriteSpec, (database, name): (&str, &str)) -> Result<Table> {
     let typed = plan.schema().fields().iter().zip(names).map(|(field, name)| {
         if *field.data_type() == DataType::Null {
@@ -195,6 +205,16 @@ fn new_table(plan: &LogicalPlan, names: &[String], spec: &WriteSpec, (database, 
                 "NOT_SUPPORTED: column '{name}': Anonymous row type is not supported in Hive. Please give each field a name: {}",
                 type_name(field.data_type())
             )));
+        }
+        if is_finer_than_millis(field.data_type()) {
+            return Err(Error::invalid(format!(
+                "NOT_SUPPORTED: Incorrect timestamp precision for {}; the configured precision is MILLISECONDS; column name: \
+                 {name}; CAST(.. AS timestamp(3)) rounds it",
+                type_name(field.data_type())
+            )));
+        }
+        if let Some(length) = field.metadata().get(CHAR_MARK) {
+            return Ok(Column::new(name, &format!("char({length})")));
         }
         let kind = HiveType::of_arrow(field.data_type()).map_err(|e| e.context(format!("NOT_SUPPORTED: column '{name}'")))?;
         Ok(Column::new(name, &kind.to_string()))

@@ -23,8 +23,8 @@ pub fn tried(name: &str) -> Option<String> {
 
 /// Adds such a function for each function that statements call by its name.
 pub(super) fn add_to(functions: &mut Functions) {
-    // Those of SQL/JSON are called by the names of their own syntax.
-    let is_called = |name: &str| !name.starts_with("owlet_") || name.starts_with("owlet_json_");
+    // Those of SQL/JSON and the minus are called by the names of their own syntax.
+    let is_called = |name: &str| !name.starts_with("owlet_") || name.starts_with("owlet_json_") || name == "owlet_negate";
     let inner = functions.scalar.iter().filter(|function| is_called(function.name()));
     let tried = inner.flat_map(|inner| {
         let names = std::iter::once(inner.name()).chain(inner.aliases().iter().map(String::as_str));

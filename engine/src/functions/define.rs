@@ -195,11 +195,13 @@ pub(super) struct Scalar {
     aliases: Vec<String>,
     signature: Signature,
     forms: Vec<Form>,
+    /// The key under which the result's field has the constant second argument.
+    mark: Option<&'static str>,
 }
 
 /// Starts the definition of a function that gives the same for the same arguments.
 pub(super) fn define(name: &'static str) -> Scalar {
-    Scalar { name, aliases: Vec::new(), signature: Signature::user_defined(Volatility::Immutable), forms: Vec::new() }
+    Scalar { name, aliases: Vec::new(), signature: Signature::user_defined(Volatility::Immutable), forms: Vec::new(), mark: None }
 }
 
 impl Scalar {
@@ -207,6 +209,11 @@ impl Scalar {
     pub(super) fn alias(mut self, names: &[&str]) -> Self {
         self.aliases.extend(names.iter().map(ToString::to_string));
         self
+    }
+
+    /// Leaves the constant second argument in the metadata of the result's field.
+    pub(super) fn marked(self, key: &'static str) -> Self {
+        Self { mark: Some(key), ..self }
     }
 
     /// Gives another value at every call.
@@ -297,7 +304,11 @@ impl ScalarUDFImpl for Scalar {
         let actual: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
         let (form, types) = self.find(&actual)?;
         let typing = Typing { name: self.name, types, literals: args.scalar_arguments.to_vec() };
-        Ok(Arc::new(Field::new(self.name, (form.returns)(&typing)?, true)))
+        let field = Field::new(self.name, (form.returns)(&typing)?, true);
+        Ok(Arc::new(match self.mark {
+            None => field,
+            Some(key) => field.with_metadata([(key.to_string(), typing.integer(1)?.to_string())].into()),
+        }))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -33,7 +33,7 @@ mod url;
 mod window;
 
 pub use check::check_functions;
-pub use conversion::{TRY_CAST_DECIMAL, type_name};
+pub use conversion::{CHAR, CHAR_MARK, TRY_CAST_DECIMAL, type_name};
 pub use datetime::interval_texts;
 pub use define::{DAY_TIME, JSON, YEAR_MONTH};
 

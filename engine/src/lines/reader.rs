@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Bytes of lines that end a batch which has not all of its rows yet.
 const MAX_BATCH_BYTES: usize = 16 << 20;
+/// Most bytes of a line, which is in memory whole: of CloudTrail it is a file.
+pub(super) const MAX_LINE_BYTES: usize = 256 << 20;
 /// What some writers begin a file of UTF-8 with.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -59,13 +61,16 @@ impl Lines {
     }
 
     /// Takes the next bytes of the file.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    ///
+    /// # Errors
+    /// [`ErrorKind::LimitExceeded`] for a line of more than [`MAX_LINE_BYTES`].
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.forget_given();
         let mut rest = bytes;
         if !rest.is_empty() && std::mem::take(&mut self.after_return) {
             rest = rest.strip_prefix(b"\n").unwrap_or(rest);
         }
-        while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', rest) {
             let (line, behind) = rest.split_at(end);
             self.text.extend_from_slice(line);
             self.end_line();
@@ -73,6 +78,11 @@ impl Lines {
             rest = behind.strip_prefix(b"\r\n").or_else(|| behind.get(1..)).unwrap_or_default();
         }
         self.text.extend_from_slice(rest);
+        if self.text.len() - self.start_of(self.ends.len()) > MAX_LINE_BYTES {
+            let text = format!("file '{}' has a line of over {MAX_LINE_BYTES} bytes", self.file);
+            return Err(Error::new(ErrorKind::LimitExceeded, text));
+        }
+        Ok(())
     }
 
     /// Says that there are no more bytes.
@@ -138,8 +148,8 @@ impl Lines {
     fn column(&self, start: usize, ends: &[usize]) -> Result<ArrayRef> {
         let bytes = self.text.get(start..ends.last().copied().unwrap_or(start)).unwrap_or_default();
         let offsets: Option<Vec<i32>> = [start].iter().chain(ends).map(|end| i32::try_from(end - start).ok()).collect();
-        let too_long = || Error::new(ErrorKind::LimitExceeded, format!("file '{}' has a line of over 2 GiB", self.file));
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets.ok_or_else(too_long)?));
+        let offsets = offsets.ok_or_else(|| Error::internal("lines of over 2 GiB in a batch"))?;
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
         let lines = StringArray::try_new(offsets, Buffer::from(bytes), None)
             .map_err(|_| Error::new(ErrorKind::Corrupt, format!("file '{}' has a line that is no UTF-8", self.file)))?;
         Ok(Arc::new(lines))

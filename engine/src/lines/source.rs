@@ -135,7 +135,7 @@ impl FileOpener for LineOpener {
                         return Ok(None);
                     }
                     match input.try_next().await? {
-                        Some(bytes) => lines.push(&bytes),
+                        Some(bytes) => lines.push(&bytes)?,
                         None => lines.finish(),
                     }
                 }

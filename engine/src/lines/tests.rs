@@ -1,6 +1,6 @@
 //! Lines as Trino's reader of text files cuts them, however the bytes come.
 
-use super::reader::Lines;
+use super::reader::{Lines, MAX_LINE_BYTES};
 use super::*;
 use crate::error::{ErrorKind, Result};
 use arrow::array::AsArray;
@@ -25,7 +25,7 @@ fn read(text: &[u8], piece: usize, mut lines: Lines) -> Result<Vec<String>> {
     let mut pieces = text.chunks(piece);
     while !lines.is_done() {
         match pieces.next() {
-            Some(bytes) => lines.push(bytes),
+            Some(bytes) => lines.push(bytes)?,
             None => lines.finish(),
         }
         while let Some(batch) = lines.batch()? {
@@ -95,6 +95,18 @@ fn a_line_that_is_no_text_is_told_with_its_file() {
         let error = read(text, 100, new(10, SkippedLines::default(), true)).expect_err("no UTF-8");
         assert!(error.kind == ErrorKind::Corrupt && error.message.contains("file 'f'"), "{error}");
     }
+}
+
+#[test]
+fn a_line_has_an_end_within_its_bound() -> Result<()> {
+    let piece = vec![b'a'; 1 << 20];
+    let mut lines = new(10, SkippedLines::default(), true);
+    for _ in 0..MAX_LINE_BYTES / piece.len() {
+        lines.push(&piece)?;
+    }
+    let error = lines.push(b"a").expect_err("too long");
+    assert!(error.kind == ErrorKind::LimitExceeded && error.message.contains("file 'f'"), "{error}");
+    Ok(())
 }
 
 #[test]

@@ -27,10 +27,11 @@ const NAME: &str = "owlet_in_";
 /// # Errors
 /// [`DataFusionError::NotImplemented`] for places and queries where that is not possible.
 pub(super) fn with_memberships(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut made = Made(0);
+    let plan = made.with_own_columns(plan)?;
     if !has_part(&plan, is_membership)? {
         return Ok(plan);
     }
-    let mut made = Made(0);
     let rewritten = plan.transform_up_with_subqueries(|node| {
         if !node_has_part(&node, is_membership)? {
             return Ok(Transformed::yes(with_schema_again(node)?));
@@ -72,6 +73,34 @@ impl Made {
     fn name(&mut self) -> String {
         self.0 += 1;
         format!("{NAME}{}", self.0)
+    }
+
+    /// `plan` with a name of its own for the column of each query behind ANY, SOME or ALL. The optimizer compares it by its name
+    /// where columns of the row outside may have the same.
+    fn with_own_columns(&mut self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let is_set = |part: &Expr| matches!(part, Expr::SetComparison(_));
+        if !has_part(&plan, is_set)? {
+            return Ok(plan);
+        }
+        let rewritten = plan.transform_up_with_subqueries(|node| {
+            if !node_has_part(&node, is_set)? {
+                return Ok(Transformed::no(node));
+            }
+            let names = NamePreserver::new(&node);
+            let node = node.map_expressions(|expression| {
+                let name = names.save(&expression);
+                let named = expression.transform_up(|part| match part {
+                    Expr::SetComparison(mut set) => {
+                        set.subquery.subquery = Arc::new(self.rows(&set.subquery)?.plan.build()?);
+                        Ok(Transformed::yes(Expr::SetComparison(set)))
+                    }
+                    other => Ok(Transformed::no(other)),
+                })?;
+                Ok(named.update_data(|named| name.restore(named)))
+            })?;
+            node.map_data(with_schema_again)
+        })?;
+        Ok(rewritten.data)
     }
 
     fn filter(&mut self, filter: Filter) -> Result<LogicalPlan> {

@@ -23,6 +23,7 @@ mod versions;
 
 pub use names::{Resolved, Scope, TableResolver};
 
+use crate::dialect::chars::with_chars;
 use crate::dialect::lateral::without_lateral;
 use crate::dialect::relations::UNNESTED;
 use crate::dialect::rewrite::{has_star_over_using, label};
@@ -108,6 +109,7 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
         .and_then(placed::with_columns)
         .and_then(membership::with_memberships)
         .and_then(nullable::with_nullable_subqueries)
+        .and_then(with_chars)
         .map_err(|error| planning_error(error, Some(&query)))?;
     refuse_leftovers(&plan)?;
     let plan = own_names::with_own_names(plan).map_err(|error| planning_error(error, Some(&query)))?;

@@ -303,7 +303,7 @@ impl Call<'_, '_> {
                     before = vec![word("owlet_json_bytes"), Token::LParen];
                     behind = vec![Token::Comma, text(encoding.unwrap_or("UTF8")), Token::RParen];
                 }
-                "VARCHAR" | "CHAR" | "STRING" if encoding.is_none() => {
+                "VARCHAR" | "STRING" if encoding.is_none() => {
                     before = vec![keyword("CAST"), Token::LParen];
                     behind = std::iter::once(keyword("AS")).chain(returning.tokens).chain([Token::RParen]).collect();
                 }
@@ -332,6 +332,9 @@ impl Call<'_, '_> {
         let name = self.tokens.word(start + 1);
         if !TYPES.contains(&name.as_str()) {
             return Err(self.tokens.not_supported(start + 1, "this type behind RETURNING"));
+        }
+        if name == "CHAR" {
+            return Err(self.tokens.not_supported(start + 1, "RETURNING char: use VARCHAR"));
         }
         let mut end = start + 2;
         if name == "DOUBLE" && self.tokens.word(end) == "PRECISION" {

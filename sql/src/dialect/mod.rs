@@ -9,6 +9,7 @@
 
 pub(crate) mod averages;
 pub(crate) mod casts;
+pub(crate) mod chars;
 pub(crate) mod coercion;
 mod far;
 pub(crate) mod filters;
@@ -57,6 +58,7 @@ pub fn session(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     let coercion = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
     rules.insert(coercion, Arc::new(coercion::AthenaCoercion));
     rules.insert(coercion, Arc::new(averages::Averages));
+    rules.insert(coercion, Arc::new(chars::Chars));
     rules.push(Arc::new(casts::AthenaCasts));
     let builder = builder.with_analyzer_rules(rules).with_optimizer_rules(filters::optimizer_rules());
     builder.with_physical_optimizer_rules(statistics::physical_rules())

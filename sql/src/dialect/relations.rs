@@ -71,13 +71,17 @@ fn unnested(
     context: &mut dyn RelationPlannerContext,
 ) -> Result<RelationPlanning> {
     let schema = DFSchema::empty();
+    // One name for each array is one column for each, rows too, as Athena's documentation has it; more are names of fields.
+    let names = alias.as_ref().map_or(0, |alias| alias.columns.len());
+    let keeps_rows = names == arrays.len() + usize::from(with_ordinality);
     let mut lists = Vec::with_capacity(arrays.len() + 1);
     let mut columns = Vec::new();
     for (index, array) in arrays.into_iter().enumerate() {
         let array = context.sql_to_expr(array, &schema)?;
         let name = format!("{UNNESTED}{number}_{index}");
         let (list, fields) = list_of(array, &schema)?;
-        match fields {
+        let is_map = fields.as_ref().is_some_and(|fields| fields.iter().any(|(is_named, _)| !is_named));
+        match fields.filter(|_| is_map || !keeps_rows) {
             None => columns.push((None, col(name.as_str()))),
             Some(fields) => {
                 let is_row = fields.iter().all(|(is_named, _)| *is_named);

@@ -1,6 +1,7 @@
 //! Array functions without lambdas.
 
 mod join;
+mod listagg;
 mod order;
 mod search;
 mod sequence;
@@ -19,7 +20,7 @@ pub(super) fn add(functions: &mut Functions) {
     let bigint: ResultType = |_| Ok(DataType::Int64);
     let first: ResultType = |types| Ok(types[0].clone());
     let nested: ResultType = |types| Ok(list_of(types[0].clone()));
-    let table: [(&'static str, Coerce, ResultType, Run); 27] = [
+    let table: [(&'static str, Coerce, ResultType, Run); 28] = [
         ("array_distinct", one_list, first, sets::distinct),
         ("array_except", two_lists, first, sets::except),
         ("array_intersect", two_lists, first, sets::intersect),
@@ -45,6 +46,7 @@ pub(super) fn add(functions: &mut Functions) {
         ("combinations", list_and_numbers, nested, shape::combinations),
         ("zip", shape::lists, shape::zip_type, shape::zip),
         ("array_join", join::types, |_| Ok(DataType::Utf8), join::join),
+        ("owlet_listagg", listagg::types, |_| Ok(DataType::Utf8), listagg::listagg),
         ("sequence", sequence::types, nested, sequence::sequence),
         ("owlet_sequence", sequence::row_types, nested, sequence::rows),
     ];

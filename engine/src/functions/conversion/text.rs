@@ -13,6 +13,14 @@ use arrow::datatypes::{
 use chrono::{NaiveDateTime, NaiveTime};
 use datafusion::common::{Result, exec_err, plan_err};
 
+/// Name of the function of a text and a number that gives it as a `char(n)`.
+pub const CHAR: &str = "owlet_cast_char";
+/// What the metadata of the field of a `char(n)` have its length under.
+pub const CHAR_MARK: &str = "owlet.char";
+
+/// Most characters of a `char(n)`.
+const MAX_CHARS: usize = 65_536;
+
 /// Writes the value of a row; NULL gives `None`.
 pub(super) type Writer = Box<dyn Fn(usize) -> Result<Option<String>>>;
 
@@ -149,6 +157,19 @@ fn cast_varchar_n(call: &Call<'_>, lenient: bool) -> Result<ArrayRef> {
     })
 }
 
+/// The first characters of a text, with spaces behind them where they are too few.
+fn cast_char(call: &Call<'_>) -> Result<ArrayRef> {
+    let (texts, lengths) = (call.texts(0)?, call.values::<Int64Type>(1)?);
+    call.make_texts(|row| {
+        let (Some(text), Some(length)) = (texts.get(row), lengths.get(row)) else { return Ok(None) };
+        let Some(length) = usize::try_from(length).ok().filter(|length| *length <= MAX_CHARS) else {
+            return exec_err!("CHAR length must be in range [0, {MAX_CHARS}], got {length}");
+        };
+        let spaces = std::iter::repeat(' ');
+        Ok(Some(text.chars().chain(spaces).take(length).collect::<String>()))
+    })
+}
+
 /// A UUID, which is its text in lower case here.
 fn cast_uuid(call: &Call<'_>, lenient: bool) -> Result<ArrayRef> {
     let texts = call.texts(0)?;
@@ -176,6 +197,9 @@ pub(super) fn register(functions: &mut Functions) {
         functions.scalar.push(one.typed(&[Arg::Any, Arg::Bigint], None, varchar_type, cast_varchar).udf());
         let body = move |call: &Call<'_>| cast_varchar_n(call, lenient);
         functions.scalar.push(define(with_length).typed(&[Arg::Any, Arg::Bigint], None, varchar_type, body).udf());
+    }
+    for name in [CHAR, "owlet_try_cast_char"] {
+        functions.scalar.push(define(name).form(&[Arg::Text, Arg::Bigint], DataType::Utf8, cast_char).marked(CHAR_MARK).udf());
     }
     let type_of = |call: &Call<'_>| {
         let name = type_name(call.input(0)?.array.data_type());

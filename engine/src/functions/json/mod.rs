@@ -171,6 +171,29 @@ fn size(row: &Row<'_>) -> Result<Option<i64>> {
     null_if_malformed(read)
 }
 
+/// The texts of the items of the arrays that members of the object `text` with this name hold; none where it is no such object.
+pub(super) fn items_of<'a>(text: &'a str, name: &str) -> Option<Vec<&'a str>> {
+    let read = || {
+        let mut reader = Reader::new(text);
+        let (mut items, mut found, mut first) = (Vec::new(), false, true);
+        reader.enter_object()?;
+        while let Some(member) = reader.next_member(std::mem::take(&mut first))? {
+            if member != name {
+                reader.skip()?;
+                continue;
+            }
+            reader.enter_array()?;
+            let mut first = true;
+            while reader.next_item(std::mem::take(&mut first))? {
+                items.push(reader.raw()?);
+            }
+            found = true;
+        }
+        if found && reader.at_end() { Ok(items) } else { Err(Problem::Malformed) }
+    };
+    read().ok()
+}
+
 /// Walks an array until `visit` gives something; what it gave, and how many items were passed before.
 fn items<'a, T>(
     reader: &mut Reader<'a>,

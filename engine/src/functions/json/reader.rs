@@ -230,6 +230,14 @@ impl<'a> Reader<'a> {
         digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()).ok_or(Problem::Malformed)
     }
 
+    /// The text of the next value, as it is written.
+    pub(super) fn raw(&mut self) -> Read<&'a str> {
+        self.skip_space();
+        let from = self.at;
+        self.skip()?;
+        self.text.get(from..self.at).ok_or(Problem::Malformed)
+    }
+
     /// Reads over a value.
     pub(super) fn skip(&mut self) -> Read<()> {
         match self.kind()? {

@@ -3,7 +3,10 @@
 //! The rules are those of Trino's readers of such files. What cannot be a value of its type is NULL to the OpenX serde and an error to
 //! Hive's; what is no JSON at all is an error of both, unless the table says that it is a row of NULLs.
 
+mod records;
 mod scalar;
+
+pub use records::JSON_RECORDS;
 
 use super::Functions;
 use super::define::{Arg, Call, Typing, define};
@@ -35,10 +38,12 @@ pub enum JsonRules {
     OpenX,
     /// The same, where a line that is no JSON is a row of NULLs.
     OpenXOrNull,
+    /// Those of Hive for records of CloudTrail, whose objects and arrays are text where they are declared so.
+    CloudTrail,
 }
 
 impl JsonRules {
-    const ALL: [Self; 3] = [Self::Hive, Self::OpenX, Self::OpenXOrNull];
+    const ALL: [Self; 4] = [Self::Hive, Self::OpenX, Self::OpenXOrNull, Self::CloudTrail];
 
     /// What plans call it.
     pub fn name(self) -> &'static str {
@@ -46,11 +51,12 @@ impl JsonRules {
             Self::Hive => "hive",
             Self::OpenX => "openx",
             Self::OpenXOrNull => "openx or null",
+            Self::CloudTrail => "cloudtrail",
         }
     }
 
     fn is_hive(self) -> bool {
-        self == Self::Hive
+        matches!(self, Self::Hive | Self::CloudTrail)
     }
 
     /// The object of a line; none for a row of NULLs.
@@ -268,6 +274,7 @@ fn lines(call: &Call<'_>) -> Result<ArrayRef> {
 pub(super) fn add(functions: &mut Functions) {
     let target = |typing: &Typing<'_>| Ok(typing.kind(2).clone());
     functions.scalar.push(define(JSON_ROW).typed(&[Arg::Text, Arg::Text, Arg::Any], None, target, lines).udf());
+    functions.scalar.push(records::function());
 }
 
 /// The text of a scalar.

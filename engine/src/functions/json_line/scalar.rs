@@ -131,6 +131,9 @@ fn zoned(text: &str) -> Option<i64> {
 }
 
 pub(super) fn varchar<'a>(value: &'a Node<'a>, rules: JsonRules) -> Result<Option<Cow<'a, str>>> {
+    if rules == JsonRules::CloudTrail && matches!(value, Node::Array(_) | Node::Object(_)) {
+        return Ok(Some(value.text()?.into()));
+    }
     if rules.is_hive() {
         return scalar(value, "varchar").map(Some);
     }

@@ -58,6 +58,8 @@ struct Level {
 enum Before {
     Nothing,
     Single,
+    /// A range of two characters.
+    Range,
     Set,
 }
 
@@ -374,16 +376,21 @@ impl Translator<'_> {
                     self.class(depth + 1)?;
                     Before::Set
                 }
+                // `[0-9-_]` is `[0-9\-_]`.
+                '-' if before == Before::Range && !matches!(self.rest.peek(), Some(']' | '-')) => {
+                    self.push("\\-");
+                    Before::Single
+                }
                 // There a range begins at the set, or nothing is, depending on what the set is.
-                '-' if before == Before::Set && !matches!(self.rest.peek(), Some(']')) => {
-                    return self.refuse("a dash behind a set or a range in a character class: write it first or last, or \\-");
+                '-' if matches!(before, Before::Set | Before::Range) && !matches!(self.rest.peek(), Some(']')) => {
+                    return self.refuse("a dash behind a set in a character class: write it first or last, or \\-");
                 }
                 '-' if before == Before::Single && self.continues_range() => {
                     self.push("-");
                     if let Some(to) = self.rest.next() {
                         self.class_single(to)?;
                     }
-                    Before::Set
+                    Before::Range
                 }
                 other => self.class_single(other)?,
             };
@@ -462,6 +469,7 @@ mod tests {
             (r"a{x}{2,3}", r"a\{x\}{2,3}"),
             (r"[+--]", r"[\+-\-]"),
             (r"[\w-]", r"[[0-9A-Za-z_]\-]"),
+            (r"([A-Z0-9-_]+)[a-c-e-g]", r"([A-Z0-9\-\_]+)[a-c\-e-g]"),
             (r"\D\s", r"[^0-9][\t-\r ]"),
             (r"[a-z&&[^b-c]]", r"[a-z&&[^b-c]]"),
             (r"[[:alpha:]_~~]", r"[[\p{Alphabetic}]\_\~\~]"),

@@ -1,6 +1,6 @@
 //! Which format a table's files have, by the Java classes and properties that the catalog has of it.
 
-use super::json::JsonTable;
+use super::json::{CLOUDTRAIL_INPUT, JsonTable, is_json};
 use super::text::TextFormat;
 use crate::catalog::model::{Parameters, Partition, StorageDescriptor, Table};
 use crate::catalog::types::HiveType;
@@ -26,14 +26,18 @@ const REFUSED: [(&str, &str); 8] = [
     ("grok", "GrokSerDe"),
 ];
 
-/// Input formats that can be read, in lower case: of Parquet, and of lines. No name at all says nothing against the serde's.
-const INPUTS: [(bool, &str); 6] = [
-    (true, "org.apache.hadoop.hive.ql.io.parquet.mapredparquetinputformat"),
-    (true, "parquet.hive.deprecatedparquetinputformat"),
-    (true, "parquet.hive.mapredparquetinputformat"),
-    (false, "org.apache.hadoop.mapred.textinputformat"),
-    (false, "org.apache.hadoop.mapreduce.lib.input.textinputformat"),
-    (false, "org.apache.hadoop.hive.ql.io.hiveignorekeytextoutputformat"),
+/// Input formats of Parquet that can be read, in lower case. No name at all says nothing against the serde's.
+const PARQUET_INPUTS: [&str; 3] = [
+    "org.apache.hadoop.hive.ql.io.parquet.mapredparquetinputformat",
+    "parquet.hive.deprecatedparquetinputformat",
+    "parquet.hive.mapredparquetinputformat",
+];
+
+/// The same of lines.
+const LINE_INPUTS: [&str; 3] = [
+    "org.apache.hadoop.mapred.textinputformat",
+    "org.apache.hadoop.mapreduce.lib.input.textinputformat",
+    "org.apache.hadoop.hive.ql.io.hiveignorekeytextoutputformat",
 ];
 
 /// Checks that the files of `table` are read as what they are. A table may be made without that, as in Athena.
@@ -41,14 +45,18 @@ const INPUTS: [(bool, &str); 6] = [
 /// # Errors
 /// For an input format that gives other rows than the files' lines, or than Parquet.
 pub fn check_input(table: &Table) -> Result<()> {
-    let is_parquet = TableFormat::of(table)? == TableFormat::Parquet;
+    let format = TableFormat::of(table)?;
     let storage = table.storage_descriptor.as_ref();
     let input = storage.and_then(|storage| storage.input_format.as_deref()).filter(|input| !input.is_empty());
     let Some(input) = input else { return Ok(()) };
-    if INPUTS.contains(&(is_parquet, input.to_ascii_lowercase().as_str())) {
+    let (known, readable): (&[&str], _) = match &format {
+        TableFormat::Parquet => (&PARQUET_INPUTS, "MapredParquetInputFormat"),
+        TableFormat::Json(json) if json.has_records() => (&[CLOUDTRAIL_INPUT], "CloudTrailInputFormat"),
+        TableFormat::Json(_) | TableFormat::Text(_) => (&LINE_INPUTS, "TextInputFormat"),
+    };
+    if known.contains(&input.to_ascii_lowercase().as_str()) {
         return Ok(());
     }
-    let readable = if is_parquet { "MapredParquetInputFormat" } else { "TextInputFormat" };
     Err(Error::invalid(format!("NOT_SUPPORTED: input format {input} with this serde: {readable} can be read here")))
 }
 
@@ -83,8 +91,8 @@ impl TableFormat {
         if serde.contains("parquet") || (serde.is_empty() && input.contains("parquet")) {
             return Ok(Self::Parquet);
         }
-        if serde.ends_with("jsonserde") {
-            return JsonTable::of(&serde, parameters, properties).map(Self::Json);
+        if is_json(&serde) {
+            return JsonTable::of(&serde, &input, parameters, properties).map(Self::Json);
         }
         if serde.ends_with("lazysimpleserde") || (serde.is_empty() && input.contains("textinputformat")) {
             return TextFormat::lazy_simple(parameters, properties).map(Self::Text);

@@ -3,19 +3,28 @@
 use super::TypedColumn;
 use super::text::{call, skipped_lines};
 use crate::catalog::model::Parameters;
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::catalog::Session;
 use datafusion::common::ScalarValue;
 use datafusion::common::config::CsvOptions;
+use datafusion::common::{NullHandling, UnnestOptions};
 use datafusion::logical_expr::{Expr, lit};
-use engine::functions::json_line::{JSON_ROW, JsonRules};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
+use engine::functions::json_line::{JSON_RECORDS, JSON_ROW, JsonRules};
 use engine::lines::SkippedLines;
 use engine::{Error, Result};
+use std::sync::Arc;
 
 /// What the row of a line is called.
 pub(super) const ROW: &str = "$row";
 /// The OpenX serde's class, in lower case; every other class of JSON is taken for one of Hive's.
 const OPENX: &str = "org.openx.data.jsonserde.jsonserde";
+
+/// CloudTrail's serde, in lower case; its files have Hive's as well.
+const CLOUDTRAIL: &str = "com.amazon.emr.hive.serde.cloudtrailserde";
+/// The input format of files of CloudTrail, in lower case.
+pub(super) const CLOUDTRAIL_INPUT: &str = "com.amazon.emr.cloudtrail.cloudtrailinputformat";
 
 /// How a table's files of JSON are read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,9 +33,14 @@ pub(in crate::catalog) struct JsonTable {
     rules: JsonRules,
 }
 
+/// Whether a serde's class, in lower case, is one for JSON.
+pub(super) fn is_json(library: &str) -> bool {
+    library.ends_with("jsonserde") || library == CLOUDTRAIL
+}
+
 impl JsonTable {
-    /// `library` is the serde's class in lower case.
-    pub(super) fn of(library: &str, serde: &Parameters, table: &Parameters) -> Result<Self> {
+    /// `library` is the serde's class and `input` the input format's, in lower case.
+    pub(super) fn of(library: &str, input: &str, serde: &Parameters, table: &Parameters) -> Result<Self> {
         let is = |key: &str, word: &str| serde.get(key).is_some_and(|value| value.trim().eq_ignore_ascii_case(word));
         let refused = |key: &str| Err(Error::invalid(format!("NOT_SUPPORTED: the JSON serde's property {key}")));
         if let Some(key) = serde.keys().find(|key| key.starts_with("mapping.") || key.as_str() == "timestamp.formats") {
@@ -47,7 +61,14 @@ impl JsonTable {
             }
             false => JsonRules::Hive,
         };
+        let is_cloudtrail = library == CLOUDTRAIL || input == CLOUDTRAIL_INPUT && rules == JsonRules::Hive;
+        let rules = if is_cloudtrail { JsonRules::CloudTrail } else { rules };
         Ok(Self { skipped: skipped_lines(serde, table)?, rules })
+    }
+
+    /// Whether a line holds several rows.
+    pub(super) fn has_records(&self) -> bool {
+        self.rules == JsonRules::CloudTrail
     }
 
     /// For a reader of whole lines.
@@ -62,4 +83,22 @@ impl JsonTable {
         let null = ScalarValue::try_new_null(&row).map_err(Error::from)?;
         call(session, JSON_ROW, vec![line, lit(self.rules.name()), lit(null)])
     }
+
+    /// The texts of the records of a line.
+    pub(super) fn records(session: &dyn Session, line: Expr) -> Result<Expr> {
+        call(session, JSON_RECORDS, vec![line])
+    }
+}
+
+/// `lists` with a row for each element of the lists in the column with the number `place`.
+pub(super) fn elements(lists: Arc<dyn ExecutionPlan>, place: usize) -> Result<Arc<dyn ExecutionPlan>> {
+    let field = |(index, field): (usize, &Arc<Field>)| match (index == place, field.data_type()) {
+        (true, DataType::List(element)) => Arc::new(Field::new(field.name(), element.data_type().clone(), true)),
+        _ => Arc::clone(field),
+    };
+    let schema = Schema::new(lists.schema().fields().iter().enumerate().map(field).collect::<Fields>());
+    let list = ListUnnest { index_in_input_schema: place, depth: 1 };
+    let options = UnnestOptions::new().with_null_handling(NullHandling::Drop);
+    let unnested = UnnestExec::new(lists, vec![list], Vec::new(), Arc::new(schema), options).map_err(Error::from)?;
+    Ok(Arc::new(unnested))
 }

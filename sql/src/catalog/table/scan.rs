@@ -1,7 +1,7 @@
 //! The scan of files whose columns, and partition values, are known: what tables of every kind come down to.
 
 use super::format::TableFormat;
-use super::json::ROW;
+use super::json::{JsonTable, ROW, elements};
 use super::listing::FileSet;
 use super::text::TextFormat;
 use super::{names, shape};
@@ -25,6 +25,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 use engine::columns::{FieldId, adapted};
+use engine::functions::CHAR_MARK;
 use engine::{Error, Result, deletions};
 use std::sync::Arc;
 
@@ -53,7 +54,11 @@ impl TypedColumn {
             DataType::Binary if views => DataType::BinaryView,
             other => other,
         };
-        let field = Arc::new(Field::new(name.to_lowercase(), arrow, true));
+        let mut field = Field::new(name.to_lowercase(), arrow, true);
+        if let HiveType::Char(length) = hive {
+            field = field.with_data_type(DataType::Utf8).with_metadata([(CHAR_MARK.to_string(), length.to_string())].into());
+        }
+        let field = Arc::new(field);
         Self { name: physical.to_lowercase(), field, hive, stored: None, id: None }
     }
 
@@ -138,9 +143,9 @@ impl FileTable {
     /// What a query asks for that cannot be given right.
     pub(in crate::catalog) fn check_columns(&self, projection: &[usize]) -> Result<()> {
         for column in projection.iter().filter_map(|index| self.columns.get(*index)) {
-            if column.hive.has_char() {
+            if column.hive.has_char() && !column.hive.is_plain() {
                 let text = format!(
-                    "NOT_SUPPORTED: column {} of table {} is {}: the padding of char is not supported; declare it as varchar or string",
+                    "NOT_SUPPORTED: column {} of table {} is {}: char(n) inside of other types is not filled up with spaces here; declare it as string",
                     column.name,
                     self.table.full_name(),
                     column.hive
@@ -159,6 +164,11 @@ impl FileTable {
             self.format.check_column(&column.name, &column.hive)?;
         }
         Ok(())
+    }
+
+    /// Whether lines hold several rows, so that they are read whatever is asked for.
+    fn has_records(&self) -> bool {
+        matches!(&self.format, TableFormat::Json(json) if json.has_records())
     }
 
     /// The scan of files that are in one store and alike compressed.
@@ -210,7 +220,7 @@ impl FileTable {
             .with_statistics(statistics)
             .with_projection_indices(Some(self.read_places(projection)))
             .map_err(Error::from)?
-            .with_limit(limit)
+            .with_limit(limit.filter(|_| !self.has_records()))
             .with_file_compression_type(set.compression)
             .build();
         let scan = adapted(physical(session, reader, config).await?, session.runtime_env())?;
@@ -231,7 +241,7 @@ impl FileTable {
     /// The same, each place once.
     fn read_places(&self, projection: &[usize]) -> Vec<usize> {
         let mut seen = std::collections::HashSet::new();
-        self.places(projection).into_iter().filter(|place| seen.insert(*place)).collect()
+        self.has_records().then_some(0).into_iter().chain(self.places(projection)).filter(|place| seen.insert(*place)).collect()
     }
 
     /// The table's own columns from what the files have.
@@ -244,8 +254,10 @@ impl FileTable {
         let read = scan.schema();
         let wanted = projection.iter().filter_map(|index| self.schema.fields().get(*index));
         let same = wanted.clone().zip(read.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-        let is_cut =
-            projection.iter().filter_map(|index| self.columns.get(*index)).any(|column| column.hive.max_chars().is_some());
+        let is_cut = projection
+            .iter()
+            .filter_map(|index| self.columns.get(*index))
+            .any(|column| column.hive.max_chars().is_some() || column.hive.has_char());
         // Lines are not yet the table's columns.
         if same && !is_cut && self.format == TableFormat::Parquet {
             return Ok(scan);
@@ -285,19 +297,17 @@ impl FileTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns: Vec<&TypedColumn> = projection.iter().filter_map(|index| self.columns.get(*index)).collect();
         let TableFormat::Json(json) = &self.format else { return Ok(scan) };
-        let read = scan.schema();
-        let df_schema = DFSchema::try_from(Arc::clone(&read)).map_err(Error::from)?;
-        let expressions = read.fields().iter().zip(read_places).map(|(field, place)| {
-            let column = Expr::Column(datafusion::common::Column::new_unqualified(field.name()));
-            let (expr, alias) = match place {
-                0 if !columns.is_empty() => (json.row(session, column, &columns)?, ROW),
-                _ => (column, field.name().as_str()),
-            };
-            let expr = session.create_physical_expr(expr, &df_schema).map_err(Error::from)?;
-            Ok(ProjectionExpr { expr, alias: alias.to_string() })
-        });
-        let expressions = expressions.collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(ProjectionExec::try_new(expressions, scan).map_err(Error::from)?))
+        let line = read_places.iter().position(|place| *place == 0);
+        let scan = match line {
+            Some(line) if json.has_records() => {
+                elements(with_changed(session, scan, line, |line| JsonTable::records(session, line))?, line)?
+            }
+            _ => scan,
+        };
+        match line {
+            Some(line) if !columns.is_empty() => with_changed(session, scan, line, |line| json.row(session, line, &columns)),
+            _ => Ok(scan),
+        }
     }
 
     /// The scan of `sets`, whose files have values for all partition columns.
@@ -348,4 +358,23 @@ async fn physical(
         Some(reader) => reader.create_physical_plan(session, config).await.map_err(Error::from),
         None => Ok(datafusion::datasource::source::DataSourceExec::from_data_source(config)),
     }
+}
+
+/// `plan` with another expression for the column with the number `place`, which is called [`ROW`] then.
+fn with_changed(
+    session: &dyn Session,
+    plan: Arc<dyn ExecutionPlan>,
+    place: usize,
+    change: impl Fn(Expr) -> Result<Expr>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let read = plan.schema();
+    let df_schema = DFSchema::try_from(Arc::clone(&read)).map_err(Error::from)?;
+    let expressions = read.fields().iter().enumerate().map(|(index, field)| {
+        let column = Expr::Column(datafusion::common::Column::new_unqualified(field.name()));
+        let (expr, alias) = if index == place { (change(column)?, ROW) } else { (column, field.name().as_str()) };
+        let expr = session.create_physical_expr(expr, &df_schema).map_err(Error::from)?;
+        Ok(ProjectionExpr { expr, alias: alias.to_string() })
+    });
+    let expressions = expressions.collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(ProjectionExec::try_new(expressions, plan).map_err(Error::from)?))
 }

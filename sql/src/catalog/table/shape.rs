@@ -1,16 +1,22 @@
 //! Values of files as values of the table, where the two types differ in what they can say.
 
 use super::TypedColumn;
+use super::text::call;
+use crate::catalog::types::HiveType;
 use arrow::datatypes::{DataType, Field};
 use datafusion::catalog::Session;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, Operator, binary_expr, cast, lit};
+use engine::functions::CHAR;
 use engine::functions::renamed::RENAMED;
 use engine::{Error, Result};
 use std::sync::Arc;
 
-/// The characters of a `varchar(n)` that Athena shows: the first n.
+/// The characters of a `varchar(n)` that Athena shows: the first n, and as many spaces as are missing of a `char(n)`.
 pub(super) fn cut(session: &dyn Session, value: Expr, column: &TypedColumn) -> Result<Expr> {
+    if let HiveType::Char(length) = column.hive {
+        return call(session, CHAR, vec![cast(value, DataType::Utf8), lit(i64::from(length))]);
+    }
     let Some(length) = column.hive.max_chars() else { return Ok(value) };
     let substr = session.scalar_functions().get("substr").map(Arc::clone);
     let substr = substr.ok_or_else(|| Error::internal("there is no function substr"))?;

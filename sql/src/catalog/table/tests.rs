@@ -108,6 +108,17 @@ impl World {
         keys: &[(&str, &str)],
         more: &[(&str, &str)],
     ) -> TestResult<Table> {
+        self.table_of(serde, None, columns, keys, more).await
+    }
+
+    async fn table_of(
+        &self,
+        serde: &str,
+        input: Option<&str>,
+        columns: &[(&str, &str)],
+        keys: &[(&str, &str)],
+        more: &[(&str, &str)],
+    ) -> TestResult<Table> {
         let typed = |columns: &[(&str, &str)]| columns.iter().map(|(name, kind)| Column::new(name, kind)).collect();
         let (serde_properties, properties) =
             more.iter().partition::<Vec<_>, _>(|(key, _)| !key.contains("header") && !key.contains("projection"));
@@ -118,6 +129,7 @@ impl World {
             columns: typed(columns),
             location: Some("s3://bucket/t/".into()),
             serde_info: Some(serde),
+            input_format: input.map(str::to_string),
             ..StorageDescriptor::default()
         };
         let table = Table {
@@ -202,11 +214,11 @@ async fn parquet_files_that_do_not_fit_the_table_are_errors() -> TestResult {
     assert_eq!(world.rows("SELECT id FROM t").await?, ["1", "1"]);
     world.catalog.drop_table("d", "t").await?;
     world.store.delete(&Path::from("t/b.parquet")).await?;
-    world.table(PARQUET, &[("id", "bigint"), ("s", "int"), ("n", "struct<a:bigint>"), ("c", "char(3)")], &[], &[]).await?;
+    world.table(PARQUET, &[("id", "bigint"), ("s", "int"), ("n", "struct<a:bigint>"), ("c", "array<char(3)>")], &[], &[]).await?;
     assert_eq!(world.rows("SELECT id FROM t").await?, ["1"]);
     assert!(world.fails("SELECT s FROM t", "HIVE_BAD_DATA").await);
     assert_eq!(world.rows("SELECT n FROM t").await?, ["{a: 1}"]);
-    assert!(world.fails("SELECT c FROM t", "padding of char").await);
+    assert!(world.fails("SELECT c FROM t", "char(n) inside of other types").await);
     Ok(())
 }
 
@@ -496,6 +508,7 @@ fn input_formats_are_those_of_lines_and_of_parquet() -> TestResult {
     }
     for (serde, input) in [
         (JSON, "com.amazon.emr.cloudtrail.CloudTrailInputFormat"),
+        ("com.amazon.emr.hive.serde.CloudTrailSerde", text),
         (LAZY, "org.apache.hadoop.mapred.SequenceFileInputFormat"),
         (LAZY, parquet),
         (PARQUET, text),
@@ -690,5 +703,74 @@ async fn values_that_do_not_fit_the_declared_type_are_errors() -> TestResult {
     world.parquet("t/a.parquet", "SELECT make_array(X'c3bc') AS l").await?;
     world.store.delete(&Path::from("t/b.parquet")).await?;
     assert_eq!(world.rows("SELECT l FROM t").await?, ["[ü]"]);
+    Ok(())
+}
+
+const TRAIL: &str = "com.amazon.emr.cloudtrail.CloudTrailInputFormat";
+
+#[tokio::test]
+async fn files_of_cloudtrail_are_read_record_by_record() -> TestResult {
+    let columns =
+        [("eventname", "string"), ("n", "int"), ("requestparameters", "string"), ("resources", "array<struct<arn:string>>")];
+    for serde in ["com.amazon.emr.hive.serde.CloudTrailSerde", "org.apache.hive.hcatalog.data.JsonSerDe"] {
+        let world = World::new().await?;
+        let one = r#"{"Records":[{"eventName":"A","n":1,"requestParameters":{"b":["x",{"c":1}]},"resources":[{"ARN":"r"}]},"#;
+        world.put("t/a.json", &format!(r#"{one}{{"eventName":"B","n":2,"requestParameters":null}}]}}"#)).await?;
+        world.put("t/b.json", "{\"x\":{\"Records\":[1]}, \"Records\" : [ {\"n\":3} ]}\n").await?;
+        world.put("t/c.json", "{\"Records\":[]}").await?;
+        world.table_of(serde, Some(TRAIL), &columns, &[("p", "string")], &[]).await?;
+        let table = require_table(&*world.catalog, "d", "t").await?;
+        world.add(&table, &["x"], "s3://bucket/t/").await?;
+        let sql = "SELECT eventname, n, requestparameters, resources, p FROM t ORDER BY n";
+        assert_eq!(world.rows(sql).await?, [r#"A,1,{"b":["x",{"c":1}]},[{arn: r}],x"#, "B,2,,,x", ",3,,,x"]);
+        assert_eq!(world.rows("SELECT count(*) FROM t").await?, ["3"]);
+        assert_eq!(world.rows("SELECT p, count(*) FROM t GROUP BY p").await?, ["x,3"]);
+        assert_eq!(world.rows("SELECT n FROM t WHERE n > 1 ORDER BY n LIMIT 1").await?, ["2"]);
+        assert_eq!(world.rows("SELECT p FROM t LIMIT 2").await?.len(), 2);
+        assert_eq!(world.shipped("SELECT n, p FROM t").await?, 3);
+        world.put("t/d.json", "{\n\"Records\": []}").await?;
+        assert!(world.fails("SELECT n FROM t", "a file of CloudTrail is one line").await);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn several_header_lines_are_left_out_of_each_file() -> TestResult {
+    let world = World::new().await?;
+    world.put("t/a", "#Version: 1.0\n#Fields: a b\n1\tx\n2\ty\n").await?;
+    world.put("t/b", "\r\n#Fields: a b\r\n3\tz").await?;
+    let columns = [("a", "int"), ("b", "string")];
+    world.table(LAZY, &columns, &[("p", "string")], &[("field.delim", "\t"), ("skip.header.line.count", "2")]).await?;
+    let table = require_table(&*world.catalog, "d", "t").await?;
+    world.add(&table, &["x"], "s3://bucket/t/").await?;
+    assert_eq!(world.rows("SELECT a, b, p FROM t ORDER BY a").await?, ["1,x,x", "2,y,x", "3,z,x"]);
+    assert_eq!(world.rows("SELECT count(*) FROM t").await?, ["3"]);
+    assert_eq!(world.rows("SELECT p FROM t WHERE b > 'x'").await?, ["x", "x"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn columns_of_char_are_filled_up_and_compared_without_their_spaces() -> TestResult {
+    let text = World::new().await?;
+    text.put("t/a", "AL,F,abc,1\nAK,,ab,2\nWA,\\N,abcdefg,3\n").await?;
+    let columns = [("state", "char(2)"), ("gender", "char(1)"), ("name", "char(5)"), ("id", "int")];
+    text.table(LAZY, &columns, &[], &[("field.delim", ",")]).await?;
+    let files = World::new().await?;
+    let rows = "('AL', 'F', 'abc', 1), ('AK', ' ', 'ab ', 2), ('WA', NULL, 'abcdefg', 3)";
+    files.parquet("t/a.parquet", &format!("SELECT * FROM (VALUES {rows}) v(state, gender, name, id)")).await?;
+    files.table(PARQUET, &columns, &[], &[]).await?;
+    for world in [&text, &files] {
+        let sql = "SELECT '[' || CAST(name AS varchar) || CAST(gender AS varchar) || ']' FROM t ORDER BY id";
+        assert_eq!(world.rows(sql).await?, ["[abc  F]", "[ab    ]", ""]);
+        assert_eq!(
+            world.rows("SELECT gender, count(*) FROM t GROUP BY gender HAVING gender IS NOT NULL ORDER BY 1").await?.len(),
+            2
+        );
+        assert_eq!(
+            world.rows("SELECT a.id FROM t a JOIN t b ON a.name = b.name WHERE b.state IN ('AK', 'WA') ORDER BY 1").await?,
+            ["2", "3"]
+        );
+        assert!(world.shipped("SELECT name FROM t WHERE gender <> 'F'").await? == 1);
+    }
     Ok(())
 }

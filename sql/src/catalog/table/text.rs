@@ -128,7 +128,7 @@ impl TextFormat {
                 let arguments = vec![line, sign(*separator), sign(*quote), sign(*escape), lit(number)];
                 let text = call(session, TEXT_CSV_FIELD, arguments)?;
                 Ok(match column.hive {
-                    HiveType::String | HiveType::Varchar(_) => text,
+                    HiveType::String | HiveType::Varchar(_) | HiveType::Char(_) => text,
                     // Milliseconds since 1970, as Athena reads timestamps of this serde.
                     HiveType::Timestamp => cast(cast(text, DataType::Int64), target),
                     HiveType::Boolean => truth(&text, Some(&column.name))?,
@@ -138,7 +138,7 @@ impl TextFormat {
             Serde::Regex { pattern } => {
                 let text = call(session, TEXT_MATCHED, vec![line, lit(pattern.as_str()), lit(number + 1)])?;
                 Ok(match column.hive {
-                    HiveType::String | HiveType::Varchar(_) => text,
+                    HiveType::String | HiveType::Varchar(_) | HiveType::Char(_) => text,
                     HiveType::Boolean => {
                         let is_true = Expr::Like(Like::new(false, Box::new(text.clone()), Box::new(lit("true")), None, true));
                         when(text.is_null(), lit(ScalarValue::Boolean(None))).otherwise(is_true)?
@@ -156,10 +156,10 @@ impl TextFormat {
                 let arguments = vec![line, sign(*separator), lit(mark.as_str()), lit(number), lit(null.as_str())];
                 let text = call(session, TEXT_FIELD, arguments)?;
                 Ok(match column.hive {
-                    HiveType::String | HiveType::Varchar(_) if escape.is_some() => {
+                    HiveType::String | HiveType::Varchar(_) | HiveType::Char(_) if escape.is_some() => {
                         call(session, TEXT_UNESCAPED, vec![text, lit(mark)])?
                     }
-                    HiveType::String | HiveType::Varchar(_) => text,
+                    HiveType::String | HiveType::Varchar(_) | HiveType::Char(_) => text,
                     HiveType::Boolean => truth(&text, None)?,
                     HiveType::Timestamp => cast(call(session, TEXT_TIMESTAMP, vec![text])?, target),
                     HiveType::Date => cast(call(session, TEXT_DATE, vec![text])?, target),

@@ -89,6 +89,9 @@ pub(super) fn attempt(expression: Expr) -> Option<Expr> {
         Expr::Cast { expr, data_type, array, format, kind: CastKind::Cast | CastKind::TryCast } => {
             Some(Expr::Cast { kind: CastKind::TryCast, expr: Box::new(attempt(*expr)?), data_type, array, format })
         }
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } if !matches!(*expr, Expr::Value(_)) => {
+            Some(call(&tried("owlet_negate")?, vec![attempt(*expr)?]))
+        }
         Expr::UnaryOp { op: op @ (UnaryOperator::Minus | UnaryOperator::Plus), expr } => {
             Some(Expr::UnaryOp { op, expr: Box::new(attempt(*expr)?) })
         }
@@ -150,8 +153,10 @@ fn attempt_function(mut function: Function) -> Option<Expr> {
     Some(Expr::Function(function))
 }
 
-/// A subscript that is a literal: `element_at` gives NULL for what is not there.
+/// A subscript that is a literal, and fields behind it: `element_at` gives NULL for what is not there.
 fn attempt_access(root: Expr, mut chain: Vec<AccessExpr>) -> Option<Expr> {
+    let fields = chain.iter().rev().take_while(|access| matches!(access, AccessExpr::Dot(_))).count();
+    let fields = chain.split_off(chain.len() - fields);
     let Some(AccessExpr::Subscript(Subscript::Index { index: Expr::Value(index) })) = chain.pop() else { return None };
     let is_positive = match &index.value {
         Value::Number(digits, _) => digits.parse::<u64>().is_ok_and(|index| index > 0),
@@ -160,7 +165,11 @@ fn attempt_access(root: Expr, mut chain: Vec<AccessExpr>) -> Option<Expr> {
     };
     let root =
         if chain.is_empty() { attempt(root)? } else { Expr::CompoundFieldAccess { root: Box::new(root), access_chain: chain } };
-    (is_positive && is_safe_or_plain(&root)).then(|| call("element_at", vec![root, Expr::Value(index)]))
+    let found = (is_positive && is_safe_or_plain(&root)).then(|| call("element_at", vec![root, Expr::Value(index)]))?;
+    match fields.is_empty() {
+        true => Some(found),
+        false => Some(Expr::CompoundFieldAccess { root: Box::new(found), access_chain: fields }),
+    }
 }
 
 fn is_safe_or_plain(root: &Expr) -> bool {
@@ -179,6 +188,10 @@ fn is_safe(expression: &Expr) -> bool {
             is_safe(inner)
         }
         Expr::Cast { kind: CastKind::TryCast, expr, .. } => is_safe(expr),
+        Expr::Lambda(lambda) => is_safe(&lambda.body),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            is_safe(root) && access_chain.iter().all(|access| matches!(access, AccessExpr::Dot(_)))
+        }
         Expr::UnaryOp { op: UnaryOperator::Not, expr } => is_safe(expr),
         Expr::BinaryOp { left, op: And | Or | Eq | NotEq | Gt | GtEq | Lt | LtEq | StringConcat, right } => {
             is_safe(left) && is_safe(right)
@@ -189,8 +202,9 @@ fn is_safe(expression: &Expr) -> bool {
         Expr::Function(function) => {
             let name = function_name(function);
             // These pass no NULL on, so that none of their arguments may fail.
-            const KEEPING: [&str; 8] = [
+            const KEEPING: [&str; 9] = [
                 "coalesce",
+                "filter",
                 "nullif",
                 "make_array",
                 "map",

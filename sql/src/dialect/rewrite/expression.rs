@@ -13,6 +13,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use engine::{Error, Result};
 
+/// Most characters of a `char(n)`.
+const MAX_CHARS: u64 = 65_536;
+
 impl Rewriter {
     /// Rewrites one expression whose parts have been rewritten.
     pub(super) fn rewrite_expression(&mut self, expression: &mut Expr) -> Result<()> {
@@ -307,9 +310,14 @@ fn rewrite_listagg(expression: &mut Expr) -> Result<()> {
     let start = place(expression);
     let Expr::Function(function) = &mut *expression else { return Ok(()) };
     let FunctionArguments::List(list) = &mut function.args else { return Err(message::at(start, "LISTAGG takes arguments")) };
+    let mut overflow = None;
     for clause in list.clauses.drain(..) {
-        if !matches!(clause, FunctionArgumentClause::OnOverflow(ListAggOnOverflow::Error)) {
-            return Err(message::not_supported(start, "this form of LISTAGG"));
+        match clause {
+            FunctionArgumentClause::OnOverflow(ListAggOnOverflow::Error) => {}
+            FunctionArgumentClause::OnOverflow(ListAggOnOverflow::Truncate { filler, with_count }) => {
+                overflow = Some((filler.map_or_else(|| text("..."), |filler| *filler), with_count));
+            }
+            _ => return Err(message::not_supported(start, "this form of LISTAGG")),
         }
     }
     if list.args.len() == 1 {
@@ -319,6 +327,18 @@ fn rewrite_listagg(expression: &mut Expr) -> Result<()> {
         return Err(message::at(start, "LISTAGG needs WITHIN GROUP (ORDER BY ..)"));
     }
     list.clauses.push(FunctionArgumentClause::OrderBy(std::mem::take(&mut function.within_group)));
+    if let Some((filler, with_count)) = overflow {
+        let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(separator))) = list.args.pop().filter(|_| list.args.len() == 1)
+        else {
+            return Err(message::at(start, "LISTAGG takes a value and a separator"));
+        };
+        function.name = ObjectName::from(vec![Ident::new("array_agg")]);
+        let texts = take(expression);
+        return replace(
+            expression,
+            call("owlet_listagg", vec![texts, separator, filler, Expr::Value(Value::Boolean(with_count).into())]),
+        );
+    }
     function.name = ObjectName::from(vec![Ident::new("string_agg")]);
     // What it gives has the layout of JSON.
     let texts = std::mem::replace(expression, Expr::Value(Value::Null.into()));
@@ -375,8 +395,14 @@ fn rewrite_cast(expression: &mut Expr) -> Result<()> {
             let value = take(expr);
             *expression = call_with("varchar_n", vec![value, length]);
         }
-        DataType::Char(_) | DataType::Character(_) => {
-            return Err(message::not_supported(start, "CHAR, whose comparisons ignore spaces: use VARCHAR"));
+        DataType::Char(length) | DataType::Character(length) => {
+            let length = match length {
+                None => 1,
+                Some(CharacterLength::IntegerLength { length: length @ 0..=MAX_CHARS, unit: None }) => *length,
+                Some(_) => return Err(message::at(start, "CHAR has a length of 0 to 65536")),
+            };
+            let value = take(expr);
+            *expression = call_with("char", vec![value, number(length)]);
         }
         DataType::Timestamp(precision, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) if !is_null(expr) => {
             let (value, digits) = (take(expr), number(precision.unwrap_or(3)));

@@ -2,7 +2,7 @@
 
 use super::take;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    Expr, Ident, Query, Select, SelectItem, TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
 };
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -78,6 +78,8 @@ fn relation_names(from: &TableWithJoins, names: &mut HashSet<String>) {
     for relation in std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)) {
         let alias = match relation {
             TableFactor::Table { alias: None, name, .. } => name.0.last().and_then(|part| part.as_ident()),
+            // Of `UNNEST(rows) AS t(t)` the column is meant by `t.x`.
+            TableFactor::UNNEST { alias: Some(alias), .. } if has_own_name(alias) => None,
             TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } | TableFactor::UNNEST { alias, .. } => {
                 alias.as_ref().map(|alias| &alias.name)
             }
@@ -89,6 +91,11 @@ fn relation_names(from: &TableWithJoins, names: &mut HashSet<String>) {
         };
         names.extend(alias.map(|alias| alias.value.to_lowercase()));
     }
+}
+
+/// Whether a column of a relation is called like it.
+fn has_own_name(alias: &TableAlias) -> bool {
+    alias.columns.iter().any(|column| column.name.value.eq_ignore_ascii_case(&alias.name.value))
 }
 
 fn make_unique(item: &mut SelectItem, index: usize) {
