@@ -83,7 +83,7 @@ fn bit_count(value: i64, bits: i64) -> Result<i64> {
     if signed(value, count) != value {
         return exec_err!("Number must be representable with the bits specified. {value} cannot be represented with {bits} bits");
     }
-    Ok(i64::from((value & ((1 << count) - 1)).count_ones()))
+    Ok(i64::from((value.cast_unsigned() & (u64::MAX >> (64 - count))).count_ones()))
 }
 
 fn radix(value: i64) -> Result<u32> {
@@ -246,6 +246,7 @@ mod tests {
         assert!(from_base("2", 2).is_err() && from_base("", 10).is_err() && to_base(1, 37).is_err());
         assert_eq!(bit_count(-7, 64).unwrap(), 62);
         assert_eq!(bit_count(-7, 8).unwrap(), 6);
+        assert_eq!((bit_count(-1, 63).unwrap(), bit_count(-1, 2).unwrap(), bit_count(1, 2).unwrap()), (63, 2, 1));
         assert!(bit_count(128, 8).is_err() && bit_count(1, 65).is_err());
     }
 
