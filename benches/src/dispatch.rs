@@ -8,7 +8,7 @@ use crate::stats::{Sample, machine, mix};
 use crate::{AnyError, sibling};
 use bytes::Bytes;
 use clap::Args as ClapArgs;
-use coordinator::lambda::{LambdaClient, LambdaInvoker, Target};
+use coordinator::lambda::{LambdaClient, LambdaInvoker, Target, TwoLevelInvoker};
 use emulator::{Emulator, EmulatorConfig, FunctionConfig};
 use engine::clock::{Stopwatch, process_cpu_time};
 use engine::task::envelope::OutcomeEnvelope;
@@ -26,6 +26,10 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinSet;
 
 const STUB: &str = "stub";
+/// The coordinator's bootstrap, as dispatcher.
+const DISPATCHER: &str = "dispatcher";
+/// Memory of a dispatcher, in MB.
+const DISPATCHER_MB: u64 = 1_769;
 /// Longest time of one invocation, with all waiting and resending.
 const CALL_LIMIT: Duration = Duration::from_secs(300);
 
@@ -47,6 +51,9 @@ pub(crate) struct Args {
     /// Tasks under a concurrency that is a tenth of the workers
     #[arg(long, default_value_t = 2_000)]
     throttled_tasks: usize,
+    /// Tasks that go to workers from here, the others by way of dispatchers; 0: all from here
+    #[arg(long, default_value_t = 0)]
+    direct: usize,
     /// Over TLS, and each time with a new client: the handshakes of all its connections are part of the figures
     #[arg(long)]
     tls: bool,
@@ -58,7 +65,7 @@ pub(crate) struct Args {
 /// What the emulator runs.
 #[derive(ClapArgs)]
 pub(crate) struct EmulateArgs {
-    /// Invocations at one time
+    /// Invocations of the stub at one time
     #[arg(long)]
     concurrency: usize,
     /// Certificate and key for TLS
@@ -76,12 +83,12 @@ pub(crate) async fn run(args: Args) -> Result<(), AnyError> {
     let tls = args.tls_folder.as_deref();
     eprintln!("{} tasks of {} bytes, {} workers; {}", args.tasks, args.bytes, args.workers, machine());
     let emulator = OtherProcess::start(args.workers, tls).await?;
-    let mut invoker = emulator.invoker(args.workers)?;
+    let mut invoker = emulator.invoker(args.workers, args.direct)?;
     dispatch(&invoker, args.tasks, args.bytes).await?;
     let (mut walls, mut cpus) = (Sample::default(), Sample::default());
     for _ in 0..args.repeat {
         if args.tls {
-            invoker = emulator.invoker(args.workers)?;
+            invoker = emulator.invoker(args.workers, args.direct)?;
         }
         let (wall, cpu) = dispatch(&invoker, args.tasks, args.bytes).await?;
         walls.push(wall);
@@ -94,7 +101,7 @@ pub(crate) async fn run(args: Args) -> Result<(), AnyError> {
 
     let concurrency = (args.workers / 10).max(1);
     let emulator = OtherProcess::start(concurrency, tls).await?;
-    let (wall, cpu) = dispatch(&emulator.invoker(args.workers)?, args.throttled_tasks, args.bytes).await?;
+    let (wall, cpu) = dispatch(&emulator.invoker(args.workers, args.direct)?, args.throttled_tasks, args.bytes).await?;
     let counts = emulator.end().await?;
     let invokes = counts["invokes"].as_u64().unwrap_or_default();
     let ratio = invokes as f64 / args.throttled_tasks as f64;
@@ -104,7 +111,7 @@ pub(crate) async fn run(args: Args) -> Result<(), AnyError> {
 }
 
 /// Runs `tasks` tasks at once: wall and CPU time of this process, in seconds.
-async fn dispatch(invoker: &Arc<LambdaInvoker>, tasks: usize, bytes: usize) -> Result<(f64, f64), AnyError> {
+async fn dispatch(invoker: &Arc<dyn Invoker>, tasks: usize, bytes: usize) -> Result<(f64, f64), AnyError> {
     let words = (0..bytes.div_ceil(8) as u64).flat_map(|index| mix(7, index).to_le_bytes());
     let request: Bytes = words.take(bytes).collect();
     let running = RunningAttempts::default();
@@ -142,11 +149,15 @@ impl OtherProcess {
         Ok(Self { child, lines, endpoint })
     }
 
-    fn invoker(&self, workers: usize) -> Result<Arc<LambdaInvoker>, AnyError> {
+    fn invoker(&self, workers: usize, direct: usize) -> Result<Arc<dyn Invoker>, AnyError> {
         let credential = AwsCredential { key_id: "AKIDEXAMPLE".into(), secret_key: "example".into(), token: None };
         let credentials = Arc::new(StaticCredentialProvider::new(credential));
         let client = Arc::new(LambdaClient::new(Some(&self.endpoint), "us-east-1", credentials)?);
-        Ok(Arc::new(LambdaInvoker::new(client, Target::new(STUB, "live")?, workers, CALL_LIMIT)))
+        let from_here = Arc::new(LambdaInvoker::new(Arc::clone(&client), Target::new(STUB, "live")?, workers, CALL_LIMIT));
+        if direct == 0 {
+            return Ok(from_here);
+        }
+        Ok(Arc::new(TwoLevelInvoker::new(from_here, client, Target::new(DISPATCHER, "live")?, direct, DISPATCHER_MB)))
     }
 
     /// Ends it; its counts.
@@ -165,7 +176,8 @@ pub(crate) async fn emulate(args: EmulateArgs) -> Result<(), AnyError> {
     function.environment.insert("ANSWER".into(), serde_json::to_string(&outcome)?);
     function.max_concurrency = args.concurrency;
     function.timeout = Duration::from_secs(30);
-    let config = EmulatorConfig { functions: vec![function], ..EmulatorConfig::default() };
+    let temp = tempfile::tempdir()?;
+    let config = EmulatorConfig { functions: vec![function, dispatcher(temp.path())?], ..EmulatorConfig::default() };
     let emulator = Emulator::start(config).await?;
     let mut out = std::io::stdout();
     let mut tasks = JoinSet::new();
@@ -176,13 +188,34 @@ pub(crate) async fn emulate(args: EmulateArgs) -> Result<(), AnyError> {
     writeln!(out, "{endpoint}")?;
     out.flush()?;
     tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
-    let counts = emulator.ledger().counts_of(STUB);
-    let errors = counts.errors;
+    let ledger = emulator.ledger();
+    let (counts, dispatchers) = (ledger.counts_of(STUB), ledger.counts_of(DISPATCHER).invokes);
+    let (errors, processes) = (counts.errors, counts.cold_starts);
     writeln!(
         out,
         "{}",
-        json!({ "invokes": counts.invokes, "throttles": counts.throttles, "errors": errors, "processes": counts.cold_starts })
+        json!({
+            "invokes": counts.invokes, "throttles": counts.throttles, "errors": errors, "processes": processes,
+            "dispatchers": dispatchers,
+        })
     )?;
     emulator.shutdown().await;
     Ok(())
+}
+
+/// The coordinator's bootstrap over a store that it never asks.
+fn dispatcher(temp: &Path) -> Result<FunctionConfig, AnyError> {
+    let mut function = FunctionConfig::new(DISPATCHER, sibling("owlet-coordinator")?);
+    function.memory_mb = DISPATCHER_MB;
+    let own = [
+        ("OWLET_STATE_URL", "s3://owlet".to_string()),
+        ("OWLET_DATA_LOCATIONS", "s3://lake".to_string()),
+        ("OWLET_TEMP_DIR", temp.display().to_string()),
+        ("OWLET_WORKER_FUNCTION", STUB.to_string()),
+        ("OWLET_WORKERS", "1000".to_string()),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_string()),
+        ("AWS_SECRET_ACCESS_KEY", "example".to_string()),
+    ];
+    function.environment.extend(own.map(|(name, value)| (name.to_string(), value)));
+    Ok(function)
 }

@@ -74,6 +74,8 @@ struct Run<'a> {
     /// Outputs that were reported and wait for the scheduler's word.
     reported: HashMap<AttemptId, TaskOutcome>,
     completed: Completed,
+    /// Attempts that may run at once.
+    most_running: usize,
 }
 
 /// Runs all stages of the graph.
@@ -106,6 +108,7 @@ pub(crate) async fn run_stages(env: &Dispatch<'_>, completed: &mut Completed) ->
         aborts: HashMap::new(),
         reported: HashMap::new(),
         completed: std::mem::take(completed),
+        most_running: env.graph.stages.iter().map(|stage| stage.tasks as usize).sum::<usize>().min(env.settings.workers),
     };
     let result = run.drive().await;
     run.invocations.abort_all();
@@ -174,11 +177,11 @@ impl Run<'_> {
         };
         let (attempt, _) = self.attempts.remove(&id)?;
         self.aborts.remove(&attempt);
-        let (billed, throttles) = (invoked.billed, invoked.throttles);
+        let (billed, throttles, dispatcher) = (invoked.billed, invoked.throttles, invoked.dispatcher);
         let outcome = invoked.outcome.and_then(|bytes| TaskOutcome::from_bytes(&bytes));
         let used = outcome.as_ref().ok().and_then(|outcome| outcome.resources);
         let memory_mb = self.env.settings.worker_memory_mb();
-        let invocation = Invocation { attempt, used, billed, throttles, answered: outcome.is_ok() };
+        let invocation = Invocation { attempt, used, billed, throttles, dispatcher, answered: outcome.is_ok() };
         self.lock_usage().add_invocation(&invocation, memory_mb);
         let event = match outcome {
             Ok(outcome) => self.outcome(attempt, outcome),
@@ -273,7 +276,7 @@ impl Run<'_> {
             session: env.task_options.to_vec(),
             inputs: self.inputs(&stage.inputs, attempt.task.index, stage.tasks)?,
             exchange_url: env.exchange_url.to_string(),
-            inline_limit_bytes: settings.inline_limit_bytes as u64,
+            inline_limit_bytes: settings.inline_limit_bytes.min(env.invoker.inline_limit(self.most_running)) as u64,
             time_left_ms: left_ms.min(settings.attempt_timeout_ms),
             // Functions have memory of their own, and know how much; workers in this process share its budget.
             memory_bytes: match settings.worker_function_mb {

@@ -1,7 +1,7 @@
 //! The coordinator as a Lambda function: HTTP requests, and queries that it runs in invocations of their own.
 
 use crate::http::{Principal, router};
-use crate::lambda::{LambdaClient, LambdaInvoker, MAX_CALLS, Target};
+use crate::lambda::{LambdaClient, LambdaInvoker, MAX_CALLS, Target, TwoLevelInvoker, run_group};
 use crate::query::Coordinator;
 use crate::record::parse_query_id;
 use crate::service::{Background, Invocation, Service, ServiceConfig, own_locations};
@@ -16,9 +16,10 @@ use engine::compute::{REST_TIME, comes_to_rest};
 use engine::function::{Variable, list, number, required, settings, vcpus};
 use engine::ids::QueryId;
 use engine::session::SharedRuntime;
-use engine::settings::Settings;
+use engine::settings::{MAX_WORKERS, Settings};
 use engine::storage::{DataLocations, Storage};
 use engine::task::Invoker;
+use engine::task::envelope::TaskEnvelope;
 use engine::{Error, Result};
 use lambda_http::aws_lambda_events::apigw::ApiGatewayRequestAuthorizer;
 use lambda_http::request::{LambdaRequest, RequestContext};
@@ -52,6 +53,9 @@ struct OwnEvent {
     /// Whose query it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     principal: Option<String>,
+    /// Attempts to hand to workers, for another invocation of this function.
+    #[serde(default, skip_serializing)]
+    dispatch: Option<TaskEnvelope>,
     /// Nothing to do: only keeps the function warm.
     #[serde(default)]
     warm: bool,
@@ -61,6 +65,8 @@ struct OwnEvent {
 #[derive(Debug)]
 pub struct Function {
     service: Arc<Service>,
+    /// Hands attempts to workers, for other invocations of this function.
+    dispatcher: Option<Arc<LambdaInvoker>>,
     /// Time from the start of the process to its first invocation, until that takes it.
     init: Mutex<Duration>,
     router: Router,
@@ -82,10 +88,11 @@ impl Function {
         let endpoint = variable("OWLET_LAMBDA_ENDPOINT").or_else(|| variable("AWS_ENDPOINT_URL_LAMBDA"));
         let workspace = workspace(variable, &settings, &storage)?;
         let client = Arc::new(LambdaClient::new(endpoint.as_deref(), &region, storage.aws_credentials()?)?);
-        let invoker = worker_invoker(variable, &settings, &client)?;
-        let own_name = required(variable, "AWS_LAMBDA_FUNCTION_NAME")?;
         let own_qualifier = variable("OWLET_SELF_QUALIFIER").unwrap_or_else(|| DEFAULT_QUALIFIER.into());
-        let background = Arc::new(OwnInvocation { client, target: Target::new(&own_name, &own_qualifier)? });
+        let own = Target::new(&required(variable, "AWS_LAMBDA_FUNCTION_NAME")?, &own_qualifier)?;
+        let dispatcher = worker_invoker(variable, &settings, &client)?;
+        let invoker = dispatcher.clone().map(|direct| two_level(direct, &settings, &client, own.clone()));
+        let background = Arc::new(OwnInvocation { client, target: own });
         let compute = Builder::new_multi_thread()
             .worker_threads(settings.local_partition_count())
             .thread_name("owlet-compute")
@@ -98,7 +105,8 @@ impl Function {
         let config = ServiceConfig { state_url, max_running: 1, max_queued: 0 };
         let service = Service::new(coordinator, workspace, &config, background)?;
         let init = Mutex::new(process_age());
-        Ok(Self { router: router(Arc::clone(&service)), service, init, compute, is_stuck: AtomicBool::new(false) })
+        let router = router(Arc::clone(&service));
+        Ok(Self { router, service, dispatcher, init, compute, is_stuck: AtomicBool::new(false) })
     }
 
     /// Handles one invocation: an HTTP request, or an event of our own.
@@ -132,8 +140,7 @@ impl Function {
         };
         if let Some(own) = payload.get_mut("owlet") {
             let own: OwnEvent = serde_json::from_value(own.take()).map_err(|e| Error::invalid(format!("the event: {e}")))?;
-            self.own(own, invocation).await?;
-            return Ok(Value::Null);
+            return self.own(own, invocation).await;
         }
         let unknown = |e: serde_json::Error| Error::invalid(format!("the event is neither an HTTP request nor our own: {e}"));
         let request: LambdaRequest = serde_json::from_str(&payload.to_string()).map_err(unknown)?;
@@ -152,14 +159,20 @@ impl Function {
         }
     }
 
-    async fn own(&self, event: OwnEvent, invocation: Invocation) -> Result<()> {
+    async fn own(&self, event: OwnEvent, invocation: Invocation) -> Result<Value> {
         match event {
-            OwnEvent { warm: true, .. } => Ok(()),
+            OwnEvent { warm: true, .. } => Ok(Value::Null),
             OwnEvent { run: Some(id), principal: Some(principal), .. } => {
                 let id = parse_query_id(&id).ok_or_else(|| Error::invalid("the event names no query"))?;
-                self.service.run_queued(id, &principal, invocation).await
+                self.service.run_queued(id, &principal, invocation).await?;
+                Ok(Value::Null)
             }
-            _ => Err(Error::invalid("the event says neither which query to run nor to keep warm")),
+            OwnEvent { dispatch: Some(group), .. } => {
+                let workers = self.dispatcher.as_ref().ok_or_else(|| Error::invalid("this coordinator has no workers"))?;
+                let answer = run_group(workers, &group, invocation.time_left).await?;
+                serde_json::to_value(answer).map_err(|e| Error::internal(e.to_string()))
+            }
+            _ => Err(Error::invalid("the event says neither which query to run, nor what to dispatch, nor to keep warm")),
         }
     }
 }
@@ -174,7 +187,7 @@ struct OwnInvocation {
 #[async_trait]
 impl Background for OwnInvocation {
     async fn start(&self, _: &Arc<Service>, id: QueryId, principal: &str) -> Result<()> {
-        let event = OwnEvent { run: Some(id.to_string()), principal: Some(principal.to_string()), warm: false };
+        let event = OwnEvent { run: Some(id.to_string()), principal: Some(principal.to_string()), dispatch: None, warm: false };
         let payload = serde_json::to_vec(&HashMap::from([("owlet", event)])).map_err(|e| Error::internal(e.to_string()))?;
         self.client.invoke_event(&self.target, Bytes::from(payload), EVENT_TIME).await
     }
@@ -186,7 +199,8 @@ fn function_settings(variable: Variable<'_>) -> Result<Settings> {
     settings.coordinator_function_mb = memory_mb;
     settings.local_partitions = vcpus(memory_mb);
     // More may be reserved, for several coordinators.
-    settings.workers = usize::try_from(number(variable, "OWLET_WORKERS")?.unwrap_or(0)).map_or(MAX_CALLS, |n| n.min(MAX_CALLS));
+    let most = if settings.direct_attempts > 0 { MAX_WORKERS } else { MAX_CALLS };
+    settings.workers = usize::try_from(number(variable, "OWLET_WORKERS")?.unwrap_or(0)).map_or(most, |n| n.min(most));
     if settings.workers > 0 {
         let worker_mb = number(variable, "OWLET_WORKER_MEMORY_MB")?.unwrap_or(2 * engine::cost::MB_PER_VCPU);
         settings.worker_function_mb = worker_mb;
@@ -202,7 +216,7 @@ fn function_settings(variable: Variable<'_>) -> Result<Settings> {
     Ok(settings)
 }
 
-fn worker_invoker(variable: Variable<'_>, settings: &Settings, client: &Arc<LambdaClient>) -> Result<Option<Arc<dyn Invoker>>> {
+fn worker_invoker(variable: Variable<'_>, settings: &Settings, client: &Arc<LambdaClient>) -> Result<Option<Arc<LambdaInvoker>>> {
     if settings.workers == 0 {
         return Ok(None);
     }
@@ -210,6 +224,14 @@ fn worker_invoker(variable: Variable<'_>, settings: &Settings, client: &Arc<Lamb
     let target = Target::new(&required(variable, "OWLET_WORKER_FUNCTION")?, &qualifier)?;
     let limit = Duration::from_millis(settings.attempt_timeout_ms);
     Ok(Some(Arc::new(LambdaInvoker::new(Arc::clone(client), target, settings.workers, limit))))
+}
+
+/// Workers by way of other invocations of the function `own` where a query has many.
+fn two_level(direct: Arc<LambdaInvoker>, settings: &Settings, client: &Arc<LambdaClient>, own: Target) -> Arc<dyn Invoker> {
+    match settings.direct_attempts {
+        0 => direct,
+        most => Arc::new(TwoLevelInvoker::new(direct, Arc::clone(client), own, most, settings.coordinator_function_mb)),
+    }
 }
 
 /// Tables, catalog and places that the environment names.
@@ -285,11 +307,15 @@ mod tests {
     }
 
     #[test]
-    fn a_query_has_no_more_workers_than_a_function_has_connections() -> Result<()> {
+    fn a_query_has_no_more_workers_than_can_be_dispatched() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let temp = folder.path().display().to_string();
-        for (given, workers) in [("0", 0), ("899", 899), ("900", 900), ("901", 900), ("18446744073709551615", 900)] {
+        let most = u64::MAX.to_string();
+        let two_levels = [("0", 0), ("901", 901), ("10000", 10_000), ("10001", 10_000), (&most, 10_000)].map(|case| (case, 256));
+        let one_level = [("0", 0), ("899", 899), ("900", 900), ("901", 900), (&most, 900)].map(|case| (case, 0));
+        for ((given, workers), direct) in two_levels.into_iter().chain(one_level) {
             let variable = |name: &str| match name {
+                "OWLET_CONFIG" => Some(format!(r#"{{"direct_attempts": {direct}}}"#)),
                 "OWLET_WORKERS" => Some(given.to_string()),
                 "OWLET_STATE_URL" => Some("s3://b/owlet".into()),
                 "OWLET_TEMP_DIR" => Some(format!("{temp}/t")),

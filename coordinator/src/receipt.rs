@@ -40,6 +40,7 @@ pub(crate) struct Invocation {
     pub(crate) used: Option<ResourceUse>,
     pub(crate) billed: Option<Billed>,
     pub(crate) throttles: u32,
+    pub(crate) dispatcher: Option<Billed>,
     pub(crate) answered: bool,
 }
 
@@ -93,6 +94,8 @@ pub struct Receipt {
     pub late: u64,
     /// How often Lambda asked to slow down.
     pub throttles: u64,
+    /// Invocations of the coordinator function that handed groups of attempts to workers; they are in all sums.
+    pub dispatchers: u64,
     /// Functions that had to start.
     pub cold_starts: u64,
     /// Whether the times of all attempts are what Lambda bills, and not only measured here.
@@ -144,6 +147,7 @@ pub(crate) struct Usage {
     peak_memory_bytes: u64,
     late: u64,
     throttles: u64,
+    dispatchers: u64,
     cold_starts: u64,
     unbilled: u64,
     attempt_list: Vec<AttemptReceipt>,
@@ -169,7 +173,7 @@ impl Usage {
 
     /// An invocation, whether it reported or not, and whether its output was accepted or not.
     pub(crate) fn add_invocation(&mut self, invocation: &Invocation, memory_mb: u64) {
-        let Invocation { attempt, used, billed, throttles, answered } = invocation;
+        let Invocation { attempt, used, billed, throttles, dispatcher, answered } = invocation;
         let used = used.unwrap_or_default();
         let measured_ms = used.elapsed_us.div_ceil(1_000);
         let billed = billed.unwrap_or_else(|| {
@@ -177,10 +181,13 @@ impl Usage {
             Billed { memory_mb, billed_ms: measured_ms.max(1), init_ms: 0 }
         });
         self.requests.add(&used.requests());
-        self.lambda.add(LambdaUse::billed(billed.memory_mb, billed.billed_ms));
+        for billed in dispatcher.iter().chain([&billed]) {
+            self.lambda.add(LambdaUse::billed(billed.memory_mb, billed.billed_ms));
+            self.cold_starts += u64::from(billed.init_ms > 0);
+        }
+        self.dispatchers += u64::from(dispatcher.is_some());
         self.peak_memory_bytes = self.peak_memory_bytes.max(used.peak_memory_bytes);
         self.throttles += u64::from(*throttles);
-        self.cold_starts += u64::from(billed.init_ms > 0);
         let receipt = self.stage(attempt.task.stage);
         receipt.attempts += 1;
         receipt.scanned_bytes += used.scanned_bytes;
@@ -206,8 +213,8 @@ impl Usage {
         let outcome = outcome.unwrap_or_default();
         let task = TaskId { stage: StageId(outcome.stage), index: outcome.task };
         let attempt = AttemptId { task, attempt: outcome.attempt };
-        let Invoked { billed, throttles, .. } = invoked;
-        self.add_invocation(&Invocation { attempt, used: outcome.resources, billed, throttles, answered }, memory_mb);
+        let Invoked { billed, throttles, dispatcher, .. } = invoked;
+        self.add_invocation(&Invocation { attempt, used: outcome.resources, billed, throttles, dispatcher, answered }, memory_mb);
     }
 
     /// The price of what has ended so far, without the coordinator's own time.
@@ -274,6 +281,7 @@ impl Usage {
             retries: attempts.saturating_sub(tasks),
             late: self.late,
             throttles: self.throttles,
+            dispatchers: self.dispatchers,
             cold_starts: self.cold_starts,
             billed: attempts > 0 && self.unbilled == 0,
             attempt_list: self.attempt_list.clone(),
@@ -345,14 +353,16 @@ mod tests {
         usage.add_stage(StageId(1), 2);
         let used = ResourceUse { elapsed_us: 1_000_000, gets: 3, scanned_bytes: 100, bytes_read: 120, ..ResourceUse::default() };
         let attempt = AttemptId { task: TaskId { stage: StageId(1), index: 0 }, attempt: 0 };
-        let invocation = Invocation { attempt, used: Some(used), billed: None, throttles: 0, answered: true };
+        let invocation = Invocation { attempt, used: Some(used), billed: None, throttles: 0, dispatcher: None, answered: true };
         usage.add_invocation(&invocation, 1_024);
-        usage.add_invocation(&invocation, 1_024);
+        let dispatcher = Some(Billed { memory_mb: 512, billed_ms: 1_100, init_ms: 9 });
+        usage.add_invocation(&Invocation { dispatcher, ..invocation }, 1_024);
         usage.add_output(StageId(1), 5, 50);
         let source = RequestCounts { gets: 1, bytes_read: 10, ..RequestCounts::default() };
         let receipt = usage.receipt(&Settings::default(), &source, &RequestCounts::default(), Duration::from_secs(2));
         assert_eq!((receipt.mode, receipt.tasks, receipt.attempts, receipt.requests.gets), ("workers", 2, 2, 7));
-        assert_eq!((receipt.data_scanned_bytes, receipt.exchange_bytes, receipt.lambda.requests), (210, 50, 3));
-        assert_eq!(receipt.lambda.mb_ms, 2 * 1_024 * 1_000 + COORDINATOR_MEMORY_MB * 2_000);
+        assert_eq!((receipt.data_scanned_bytes, receipt.exchange_bytes, receipt.lambda.requests), (210, 50, 4));
+        assert_eq!(receipt.lambda.mb_ms, 2 * 1_024 * 1_000 + 512 * 1_100 + COORDINATOR_MEMORY_MB * 2_000);
+        assert_eq!((receipt.dispatchers, receipt.cold_starts), (1, 1));
     }
 }

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 pub const LAMBDA_PAYLOAD_BYTES: usize = 6_291_556;
 /// Largest encoded request before base64 in a JSON envelope makes it a third larger, with room for the envelope.
 pub const MAX_REQUEST_BYTES: usize = LAMBDA_PAYLOAD_BYTES / 4 * 3 - 64 * 1024;
+/// Most concurrent workers of a query.
+pub const MAX_WORKERS: usize = 10_000;
 /// Largest SQL text of one statement, in bytes (Athena's limit for a query string).
 pub const MAX_SQL_BYTES: usize = 262_144;
 
@@ -67,6 +69,9 @@ pub struct Settings {
     pub max_cost_nano_usd: Option<u64>,
     /// Pause between a running attempt's looks for the query's cancel marker, in milliseconds; 0 never looks.
     pub cancel_poll_ms: u64,
+    /// Attempts that a coordinator function hands to workers itself at once; of more, groups go to invocations of its own
+    /// function that do it. 0 makes no groups.
+    pub direct_attempts: usize,
     /// Memory of a worker function, in MB; 0 means as many vCPUs as partitions.
     pub worker_function_mb: u64,
     /// Memory of the coordinator function, in MB; 0 means one vCPU, or one per local partition without workers.
@@ -120,6 +125,7 @@ impl Default for Settings {
             max_scan_bytes: None,
             max_cost_nano_usd: None,
             cancel_poll_ms: 0,
+            direct_attempts: 256,
             worker_function_mb: 0,
             coordinator_function_mb: 0,
             prices: US_EAST_1_ARM64,
@@ -140,7 +146,7 @@ impl Settings {
         let rules = [
             (self.worker_partitions >= 2, "worker_partitions must be at least 2: one partition per task gives wrong rows"),
             (self.worker_partitions <= 64, "worker_partitions must be at most 64"),
-            (self.workers <= 10_000, "workers must be at most 10,000"),
+            (self.workers <= MAX_WORKERS, "workers must be at most 10,000"),
             (self.split_bytes > 0, "split_bytes must be at least 1"),
             (self.max_attempts_per_task > 0, "max_attempts_per_task must be at least 1"),
             (self.memory_bytes >= 32 << 20, "memory must be at least 32 MiB"),

@@ -18,8 +18,8 @@ use tokio::time::timeout;
 
 /// Most bytes of the payload of an invocation without an answer (AWS Lambda quotas, since October 2025).
 pub const MAX_EVENT_BYTES: usize = 1_048_576;
-/// Most calls that wait for their answers at once, and most workers of a query therefore: each holds a connection, and a function
-/// has 1,024 file descriptors (AWS Lambda quotas, fixed). The others are for S3, files and the runtime.
+/// Most calls that wait for their answers at once: each holds a connection, and a function has 1,024 file descriptors (AWS Lambda
+/// quotas, fixed). The others are for S3, files and the runtime.
 pub const MAX_CALLS: usize = 900;
 /// Not to be invoked: a deployment in the middle of a query would mix versions.
 const UNPUBLISHED: &str = "$LATEST";

@@ -1,7 +1,7 @@
 //! Tasks as invocations of the worker function: envelopes, the window, and resending what the service throttled.
 
 use super::answer::Refusal;
-use super::client::{Answer, LambdaClient, Target};
+use super::client::{Answer, LambdaClient, MAX_CALLS, Target};
 use super::window::{Ended, TAKEN_AFTER, Window};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,12 +33,22 @@ pub struct LambdaInvoker {
 }
 
 impl LambdaInvoker {
-    /// At most `workers` invocations of `target` at once; each ends a little before `attempt_timeout`, with all waiting and
+    /// At most `workers` invocations of `target` at once (and [`MAX_CALLS`]); each ends a little before `attempt_timeout`, with all waiting and
     /// resending, so that the scheduler hears why before it counts the attempt as lost.
     pub fn new(client: Arc<LambdaClient>, target: Target, workers: usize, attempt_timeout: Duration) -> Self {
         let call_limit = attempt_timeout.saturating_sub(REPORT_TIME.min(attempt_timeout / 10));
-        let (target, window) = (Arc::new(target), Window::new(workers));
+        let (target, window) = (Arc::new(target), Window::new(workers.min(MAX_CALLS)));
         Self { client, target, window, call_limit, requests: Mutex::new(JoinSet::new()) }
+    }
+
+    /// Whether the service takes `calls` at once, as far as is known.
+    pub(super) fn is_open(&self, calls: usize) -> bool {
+        self.window.is_open(calls)
+    }
+
+    /// Longest time of one attempt, with all waiting and resending.
+    pub(super) fn call_limit(&self) -> Duration {
+        self.call_limit
     }
 
     /// As [`Invoker::invoke`], within `limit`.
@@ -133,7 +143,7 @@ fn invoked(result: Result<Answer, Refusal>, throttles: u32) -> Invoked {
         Ok(answer) => (unwrap_outcome(&answer.payload), answer.billed),
         Err(refusal) => (Err(refusal.error), refusal.billed),
     };
-    Invoked { outcome, billed: report.map(|report| report.billed()), throttles }
+    Invoked { outcome, billed: report.map(|report| report.billed()), throttles, dispatcher: None }
 }
 
 #[async_trait]
@@ -144,4 +154,4 @@ impl Invoker for LambdaInvoker {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -9,9 +9,11 @@ mod answer;
 mod client;
 mod invoker;
 mod report;
+mod two_level;
 mod window;
 
 pub use answer::Refusal;
 pub use client::{Answer, LambdaClient, MAX_CALLS, MAX_EVENT_BYTES, Target};
 pub use invoker::LambdaInvoker;
 pub use report::Report;
+pub use two_level::{TwoLevelInvoker, run_group};

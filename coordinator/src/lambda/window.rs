@@ -188,6 +188,12 @@ impl Window {
         }
     }
 
+    /// Whether the service has taken all that it was given so far, or lately as much as `calls` at once.
+    pub(crate) fn is_open(&self, calls: usize) -> bool {
+        let state = self.state();
+        state.slow_start || state.size >= calls
+    }
+
     fn finish(&self, ticket: Ticket, ended: Ended) {
         self.state().finish(ticket, ended, self.clock.elapsed(), jitter());
         self.freed.notify_one();

@@ -31,6 +31,12 @@ pub struct TaskEnvelope {
 }
 
 impl TaskEnvelope {
+    /// Around an encoded [`super::TaskRequest`], or group of them.
+    pub fn new(request: &[u8]) -> Self {
+        let (task, encoding) = pack(request);
+        Self { task, encoding }
+    }
+
     /// The encoded [`super::TaskRequest`].
     ///
     /// # Errors
@@ -65,8 +71,7 @@ impl OutcomeEnvelope {
 /// # Errors
 /// [`ErrorKind::Internal`] when it cannot be encoded.
 pub fn wrap_request(request: &[u8]) -> Result<Bytes> {
-    let (task, encoding) = pack(request);
-    serde_json::to_vec(&TaskEnvelope { task, encoding }).map(Bytes::from).map_err(|e| Error::internal(e.to_string()))
+    serde_json::to_vec(&TaskEnvelope::new(request)).map(Bytes::from).map_err(|e| Error::internal(e.to_string()))
 }
 
 /// The encoded [`super::TaskOutcome`] in an answer.

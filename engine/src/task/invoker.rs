@@ -1,5 +1,6 @@
 //! How request bytes reach a worker and outcome bytes come back; says nothing of what they mean.
 
+use super::Billed;
 use crate::clock::{Stopwatch, sleep};
 use crate::error::Result;
 use async_trait::async_trait;
@@ -23,6 +24,12 @@ pub trait Invoker: Debug + Send + Sync + 'static {
     /// An error is a fault of the transport or of the worker's process; the failure of a task is an outcome. Its kind
     /// says whether another attempt may help.
     async fn invoke(&self, request: Bytes, running: Running) -> Invoked;
+
+    /// Most encoded bytes of an output that an outcome can carry where so many `attempts` run at once.
+    fn inline_limit(&self, attempts: usize) -> usize {
+        let _ = attempts;
+        usize::MAX
+    }
 }
 
 /// What came of one invocation.
@@ -34,23 +41,14 @@ pub struct Invoked {
     pub billed: Option<Billed>,
     /// How often the service asked to slow down before it took the invocation.
     pub throttles: u32,
+    /// What an invocation between coordinator and worker is billed: said once for its whole group.
+    pub dispatcher: Option<Billed>,
 }
 
 impl From<Result<Bytes>> for Invoked {
     fn from(outcome: Result<Bytes>) -> Self {
-        Self { outcome, billed: None, throttles: 0 }
+        Self { outcome, billed: None, throttles: 0, dispatcher: None }
     }
-}
-
-/// What one invocation is billed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Billed {
-    /// Memory of the function, in MB.
-    pub memory_mb: u64,
-    /// Billed time, in milliseconds.
-    pub billed_ms: u64,
-    /// Time that the function took to start, in milliseconds; 0 for a warm one.
-    pub init_ms: u64,
 }
 
 /// The attempts of one query that may still be running, and what came of those that nobody waited for.

@@ -9,10 +9,10 @@ mod invoker;
 mod wire;
 
 pub use codec::{decode_plan, encode_plan};
-pub use invoker::{Billed, Invoked, Invoker, Running, RunningAttempts};
+pub use invoker::{Invoked, Invoker, Running, RunningAttempts};
 pub use wire::{
-    OperatorMetrics, Output, OutputLocation, PinnedObject, ResourceUse, Segment, SessionOption, StageInput, TaskError,
-    TaskOutcome, TaskRequest, TaskResult,
+    Billed, GroupOutcome, InvokedReport, OperatorMetrics, Output, OutputLocation, PinnedObject, ResourceUse, Segment,
+    SessionOption, StageInput, TaskError, TaskGroup, TaskOutcome, TaskRequest, TaskResult,
 };
 
 use crate::error::{Error, ErrorKind, Result};
@@ -97,6 +97,56 @@ impl From<&TaskError> for Error {
     fn from(error: &TaskError) -> Self {
         let kind = ErrorKind::ALL.get(error.kind as usize).copied().unwrap_or(ErrorKind::Internal);
         Error::new(kind, error.message.clone())
+    }
+}
+
+impl TaskGroup {
+    /// The bytes that go to a dispatcher.
+    pub fn to_bytes(&self) -> bytes::Bytes {
+        self.encode_to_vec().into()
+    }
+
+    /// Reads a group.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] for bytes that are none.
+    pub fn from_bytes(bytes: bytes::Bytes) -> Result<Self> {
+        Self::decode(bytes).map_err(|e| Error::internal(format!("not a group of task requests: {e}")))
+    }
+}
+
+impl GroupOutcome {
+    /// The bytes that a dispatcher answers.
+    pub fn to_bytes(&self) -> bytes::Bytes {
+        self.encode_to_vec().into()
+    }
+
+    /// Reads what came of a group.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] for bytes that say nothing of one: the answer was damaged, other attempts may do better.
+    pub fn from_bytes(bytes: bytes::Bytes) -> Result<Self> {
+        Self::decode(bytes).map_err(|e| Error::new(ErrorKind::Unavailable, format!("not the outcome of a group: {e}")))
+    }
+}
+
+impl From<Invoked> for InvokedReport {
+    fn from(invoked: Invoked) -> Self {
+        let Invoked { outcome, billed, throttles, .. } = invoked;
+        let (outcome, error) = match outcome {
+            Ok(outcome) => (Some(outcome), None),
+            Err(error) => (None, Some(TaskError::from(&error))),
+        };
+        Self { outcome, error, billed, throttles }
+    }
+}
+
+impl From<InvokedReport> for Invoked {
+    fn from(report: InvokedReport) -> Self {
+        let InvokedReport { outcome, error, billed, throttles } = report;
+        let error =
+            error.map_or_else(|| Error::new(ErrorKind::Unavailable, "nothing is known of the attempt"), |e| Error::from(&e));
+        Self { outcome: outcome.ok_or(error), billed, throttles, dispatcher: None }
     }
 }
 

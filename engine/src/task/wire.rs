@@ -209,6 +209,56 @@ pub struct TaskError {
     pub message: String,
 }
 
+/// Attempts that one invocation of the coordinator function hands to workers.
+#[derive(Clone, PartialEq, Message)]
+pub struct TaskGroup {
+    /// Encoded [`TaskRequest`]s.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub requests: Vec<bytes::Bytes>,
+    /// Time until the answer is waited for no more, in milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub time_left_ms: u64,
+}
+
+/// What came of a [`TaskGroup`].
+#[derive(Clone, PartialEq, Message)]
+pub struct GroupOutcome {
+    /// As many as the group has requests, in their order.
+    #[prost(message, repeated, tag = "1")]
+    pub invoked: Vec<InvokedReport>,
+}
+
+/// What came of one invocation of a worker.
+#[derive(Clone, PartialEq, Message)]
+pub struct InvokedReport {
+    /// The encoded [`TaskOutcome`]; not there when the invocation failed.
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub outcome: Option<bytes::Bytes>,
+    /// Why the invocation failed.
+    #[prost(message, optional, tag = "2")]
+    pub error: Option<TaskError>,
+    /// What the service bills for it, where it says so.
+    #[prost(message, optional, tag = "3")]
+    pub billed: Option<Billed>,
+    /// How often the service asked to slow down before it took the invocation.
+    #[prost(uint32, tag = "4")]
+    pub throttles: u32,
+}
+
+/// What one invocation is billed.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Billed {
+    /// Memory of the function, in MB.
+    #[prost(uint64, tag = "1")]
+    pub memory_mb: u64,
+    /// Billed time, in milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub billed_ms: u64,
+    /// Time that the function took to start, in milliseconds; 0 for a warm one.
+    #[prost(uint64, tag = "3")]
+    pub init_ms: u64,
+}
+
 /// What an attempt used.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct ResourceUse {

@@ -20,28 +20,32 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-type TestResult = Result<(), Box<dyn std::error::Error>>;
+pub(in crate::lambda) type TestResult = Result<(), Box<dyn std::error::Error>>;
 
-const LIMIT: Duration = Duration::from_secs(20);
+pub(in crate::lambda) const LIMIT: Duration = Duration::from_secs(20);
 const REPORT: &str =
     "REPORT RequestId: 1\tBilled Duration: 13 ms\tMemory Size: 1769 MB\tMax Memory Used: 80 MB\tInit Duration: 9.1 ms\n";
 
 /// One request that the fake got.
 #[derive(Clone)]
-struct Hit {
+pub(in crate::lambda) struct Hit {
     number: usize,
-    uri: Uri,
+    pub(in crate::lambda) uri: Uri,
     headers: HeaderMap,
-    body: Bytes,
+    pub(in crate::lambda) body: Bytes,
 }
 
 impl Hit {
-    fn header(&self, name: &str) -> &str {
+    pub(in crate::lambda) fn number(&self) -> usize {
+        self.number
+    }
+
+    pub(in crate::lambda) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// The worker's answer that gives the request back.
-    fn echo(&self) -> Response {
+    pub(in crate::lambda) fn echo(&self) -> Response {
         let envelope: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let answer = serde_json::json!({"outcome": envelope["task"], "encoding": envelope["encoding"]});
         ([("x-amz-log-result", STANDARD.encode(REPORT))], answer.to_string()).into_response()
@@ -51,15 +55,15 @@ impl Hit {
 type Hits = Arc<Mutex<Vec<Hit>>>;
 type Behaviour = dyn Fn(Hit) -> BoxFuture<'static, Response> + Send + Sync;
 
-struct Fake {
-    url: String,
+pub(in crate::lambda) struct Fake {
+    pub(in crate::lambda) url: String,
     hits: Hits,
     _server: JoinSet<()>,
 }
 
 impl Fake {
     /// Answers every request as `behaviour` says.
-    async fn start<F>(behaviour: impl Fn(Hit) -> F + Send + Sync + 'static) -> std::io::Result<Self>
+    pub(in crate::lambda) async fn start<F>(behaviour: impl Fn(Hit) -> F + Send + Sync + 'static) -> std::io::Result<Self>
     where
         F: Future<Output = Response> + Send + 'static,
     {
@@ -73,7 +77,7 @@ impl Fake {
         Ok(Self { url, hits, _server: server })
     }
 
-    fn hits(&self) -> Vec<Hit> {
+    pub(in crate::lambda) fn hits(&self) -> Vec<Hit> {
         self.hits.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -88,12 +92,12 @@ async fn record(State((hits, behaviour)): State<(Hits, Arc<Behaviour>)>, uri: Ur
     behaviour(hit).await
 }
 
-fn throttle() -> Response {
+pub(in crate::lambda) fn throttle() -> Response {
     let body = r#"{"Reason":"ConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#;
     (StatusCode::TOO_MANY_REQUESTS, [("x-amzn-errortype", "TooManyRequestsException")], body).into_response()
 }
 
-fn client(url: &str, token: Option<&str>) -> Result<Arc<LambdaClient>> {
+pub(in crate::lambda) fn client(url: &str, token: Option<&str>) -> Result<Arc<LambdaClient>> {
     let credential =
         AwsCredential { key_id: "AKIDEXAMPLE".to_owned(), secret_key: "SECRETKEY".to_owned(), token: token.map(str::to_owned) };
     let credentials = Arc::new(StaticCredentialProvider::new(credential));
