@@ -30,8 +30,8 @@ const GROUP_ATTEMPTS: usize = 128;
 const GROUP_INLINE_BYTES: usize = 32 << 10;
 /// Room for what stands around the requests of a group, or around its outcomes and in place of them, in bytes.
 const GROUP_SPARE_BYTES: usize = 256 << 10;
-/// A group that is not full waits this long for more: the attempts of a stage start within milliseconds of each other.
-const LINGER: Duration = Duration::from_millis(20);
+/// A group that is not full waits this long for more: the attempts of a stage start one after the other, within a millisecond each.
+const LINGER: Duration = Duration::from_millis(100);
 /// Time before the end of a group at which its dispatcher answers for what is still running.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 

@@ -148,7 +148,7 @@ async fn no_groups_are_made_while_the_service_refuses_workers() -> TestResult {
 
 #[tokio::test]
 async fn what_was_given_up_is_not_sent_or_reports_late() -> TestResult {
-    let fake = fake(Dispatchers::Work, Duration::from_millis(300)).await?;
+    let fake = fake(Dispatchers::Work, LINGER * 8).await?;
     let invoker = two_level(&fake.url)?;
     invoker.in_flight.store(DIRECT, Ordering::SeqCst);
     let running = RunningAttempts::default();
@@ -159,7 +159,7 @@ async fn what_was_given_up_is_not_sent_or_reports_late() -> TestResult {
     sleep(LINGER * 2).await;
     assert!(running.take_late().is_empty() && fake.hits().is_empty());
     // While it runs.
-    let late = tokio::time::timeout(LINGER * 8, invoker.invoke(request(1), running.start())).await;
+    let late = tokio::time::timeout(LINGER * 4, invoker.invoke(request(1), running.start())).await;
     assert!(late.is_err() && running.count() == 1);
     running.settle(LIMIT).await;
     let late = running.take_late();
