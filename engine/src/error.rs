@@ -231,12 +231,13 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         DataFusionError::External(inner) => from_external(inner.as_ref()),
         DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
             ArrowError::ExternalError(external) => from_external(external.as_ref()),
-            ArrowError::DivideByZero
-            | ArrowError::ArithmeticOverflow(_)
-            | ArrowError::CastError(_)
-            | ArrowError::ParseError(_)
-            | ArrowError::ComputeError(_)
-            | ArrowError::InvalidArgumentError(_) => Error::invalid(clean(&inner.to_string())),
+            // Athena's names.
+            ArrowError::DivideByZero => Error::invalid("DIVISION_BY_ZERO: Division by zero"),
+            ArrowError::ArithmeticOverflow(what) => Error::invalid(clean(&format!("NUMERIC_VALUE_OUT_OF_RANGE: {what}"))),
+            ArrowError::CastError(what) | ArrowError::ParseError(what) => {
+                Error::invalid(clean(&format!("INVALID_CAST_ARGUMENT: {what}")))
+            }
+            ArrowError::ComputeError(_) | ArrowError::InvalidArgumentError(_) => Error::invalid(clean(&inner.to_string())),
             ArrowError::SchemaError(_) | ArrowError::CsvError(_) | ArrowError::JsonError(_) => {
                 Error::new(ErrorKind::Corrupt, clean(&inner.to_string()))
             }

@@ -107,6 +107,11 @@ fn plan_error(message: &str, place: Option<Location>, query: Option<&Query>) -> 
     if let Some(start) = short.find("Unexpected parameters") {
         return named("FUNCTION_NOT_FOUND", place, short.get(start..).unwrap_or_default());
     }
+    if message.contains("failed to match any signature") || message.contains("user-defined coercion failed") {
+        let name = message.split("Function '").nth(1).and_then(|rest| rest.split('\'').next()).unwrap_or_default();
+        let place = place.or_else(|| query.and_then(|query| function_place(query, name)));
+        return named("FUNCTION_NOT_FOUND", place, &format!("Unexpected parameters for function {name}"));
+    }
     if message.contains("must appear in the GROUP BY") || message.contains("must be in the GROUP BY") {
         let column = message.split('"').nth(1).map_or("the expression", |column| column);
         return named(

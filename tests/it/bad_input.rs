@@ -86,7 +86,7 @@ fn wrong_names_and_syntax() {
 fn wrong_values() {
     let dir = table_t();
     let data = dir.path();
-    expect_error(data, "select number / (number - number) from t", ErrorKind::InvalidQuery, &["ivide by zero"]);
+    expect_error(data, "select number / (number - number) from t", ErrorKind::InvalidQuery, &["ivision by zero"]);
     expect_error(data, "select cast('x' || cast(number as varchar) as int) from t", ErrorKind::InvalidQuery, &["Cannot cast 'x"]);
     expect_rows(data, "select count(*) from t where number > 100", &["0"]);
 }

@@ -88,7 +88,7 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
     names::fill_in(&mut query, scope);
     let versions = versions::take(state, &mut query).await?;
     shadow::without_shadowing(&mut query);
-    using::without_outer_using(&mut query)?;
+    using::without_using(&mut query)?;
     using_stars::without_keys(&mut query)?;
     unions::balance(&mut query);
     let names = Names::of(state, scope, &query, &versions, depth).await?;
@@ -199,7 +199,8 @@ fn has_part(plan: &LogicalPlan, is: fn(&Expr) -> bool) -> Result<bool, DataFusio
     Ok(found)
 }
 
-/// Refuses joins with USING whose columns are not the first ones already: a `*` would have another order than Athena's.
+/// Refuses joins with USING whose columns are not the first ones already, or that a `*` would take from the right side (the planner takes
+/// them from the relation whose name comes first).
 fn check_using_first(plan: &LogicalPlan) -> Result<()> {
     let mut is_first = true;
     let walk = plan.apply_with_subqueries(|node| {
@@ -209,6 +210,10 @@ fn check_using_first(plan: &LogicalPlan) -> Result<()> {
             let columns = join.left.schema().columns();
             let keys = join.on.iter().map(|(key, _)| key);
             is_first &= keys.zip(&columns).all(|(key, column)| matches!(key, Expr::Column(key) if key.name == column.name));
+            is_first &= join
+                .on
+                .iter()
+                .all(|(left, right)| matches!((left, right), (Expr::Column(left), Expr::Column(right)) if left < right));
         }
         Ok(if is_first { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     });

@@ -32,6 +32,9 @@ use std::sync::Arc;
 /// Most views inside each other.
 const MAX_VIEW_DEPTH: usize = 32;
 
+/// Functions of Trino's for Teradata, which DataFusion has by the same names with other patterns.
+const TERADATA: [&str; 3] = ["to_char", "to_date", "to_timestamp"];
+
 /// What stands behind a name of a catalog.
 #[derive(Clone, Debug)]
 pub enum Resolved {
@@ -373,7 +376,8 @@ impl ContextProvider for Names<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.state.scalar_functions().get(name).map(Arc::clone)
+        let function = self.state.scalar_functions().get(name).filter(|_| !TERADATA.contains(&name));
+        function.map(Arc::clone)
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

@@ -1,4 +1,5 @@
-//! RIGHT and FULL JOIN with USING as joins with ON: the planner takes the columns of USING from one side, Athena from both.
+//! Joins with USING as joins with ON, with the columns of USING spelled out: the planner takes them from the relation whose name comes
+//! first and leaves them in their place, Athena takes them from the side whose rows are kept, or from both, and puts them first.
 //!
 //! `SELECT k, * FROM a FULL JOIN b USING (k)` is
 //! `SELECT coalesce(a.k, b.k) AS k, coalesce(a.k, b.k) AS k, a.* EXCLUDE (k), b.* EXCLUDE (k) FROM a FULL JOIN b ON a.k = b.k`.
@@ -13,13 +14,14 @@ use datafusion::sql::sqlparser::ast::{
 use engine::{Error, Result};
 use std::ops::ControlFlow;
 
-/// Puts each RIGHT and FULL JOIN with USING of `query` into a form of the planner's.
+/// Puts each join with USING of `query` into a form of the planner's. Where it is not certain what the columns of USING are, INNER and
+/// LEFT JOIN stay as they are: the planner knows the columns of the relations.
 ///
 /// # Errors
-/// [`engine::ErrorKind::InvalidQuery`] where it is not certain what the columns of USING are.
-pub(super) fn without_outer_using(query: &mut Query) -> Result<()> {
-    struct Outer;
-    impl VisitorMut for Outer {
+/// [`engine::ErrorKind::InvalidQuery`] where it is not certain and the join is a RIGHT or FULL one.
+pub(super) fn without_using(query: &mut Query) -> Result<()> {
+    struct Using;
+    impl VisitorMut for Using {
         type Break = Error;
 
         fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
@@ -33,7 +35,7 @@ pub(super) fn without_outer_using(query: &mut Query) -> Result<()> {
             flow(rewrite(select, None))
         }
     }
-    match query.visit(&mut Outer) {
+    match query.visit(&mut Using) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
@@ -80,28 +82,38 @@ enum Kept {
     Both,
 }
 
-fn is_outer_using(join: &mut Join) -> bool {
-    matches!(constraint(join), Some((JoinConstraint::Using(_), Kept::Right | Kept::Both)))
+/// Whether one of the joins of `from`, also in parentheses, is with USING and of a kind that is `wanted`.
+fn has_using(from: &mut TableWithJoins, wanted: fn(Kept) -> bool) -> bool {
+    let is_wanted = |join: &mut Join| matches!(constraint(join), Some((JoinConstraint::Using(_), kept)) if wanted(kept));
+    from.joins.iter_mut().any(is_wanted) || has_nested(from, wanted)
 }
 
-fn has_outer_using(from: &mut TableWithJoins) -> bool {
-    from.joins.iter_mut().any(is_outer_using) || has_nested(from)
-}
-
-/// Whether such a join stands in parentheses.
-fn has_nested(from: &mut TableWithJoins) -> bool {
+fn has_nested(from: &mut TableWithJoins, wanted: fn(Kept) -> bool) -> bool {
     let mut relations = std::iter::once(&mut from.relation).chain(from.joins.iter_mut().map(|join| &mut join.relation));
     relations.any(|relation| match relation {
-        TableFactor::NestedJoin { table_with_joins, .. } => has_outer_using(table_with_joins),
+        TableFactor::NestedJoin { table_with_joins, .. } => has_using(table_with_joins, wanted),
         _ => false,
     })
 }
 
-fn rewrite(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<()> {
-    if !select.from.iter_mut().any(has_outer_using) {
-        return Ok(());
+fn rewrite(select: &mut Select, mut order_by: Option<&mut OrderBy>) -> Result<()> {
+    if select.from.iter_mut().any(|from| has_using(from, |kept| kept != Kept::Left)) {
+        return spell_out(select, order_by);
     }
-    if select.from.iter_mut().any(has_nested) {
+    if select.from.iter_mut().any(|from| has_using(from, |_| true)) {
+        let (mut spelled, mut order) = (select.clone(), order_by.as_deref().cloned());
+        if spell_out(&mut spelled, order.as_mut()).is_ok() {
+            *select = spelled;
+            if let (Some(order_by), Some(order)) = (order_by.as_mut(), order) {
+                **order_by = order;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn spell_out(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<()> {
+    if select.from.iter_mut().any(|from| has_nested(from, |_| true)) {
         return refused("in parentheses");
     }
     let [from] = select.from.as_mut_slice() else { return refused("beside other relations") };
@@ -113,6 +125,9 @@ fn rewrite(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<()> {
     }
     for condition in [&mut select.selection, &mut select.having, &mut select.qualify].into_iter().flatten() {
         columns.replace_in(condition)?;
+    }
+    for window in &mut select.named_window {
+        columns.replace_in(window)?;
     }
     if let GroupByExpr::Expressions(expressions, _) = &mut select.group_by {
         expressions.iter_mut().try_for_each(|expression| columns.replace_in(expression))?;
@@ -162,6 +177,9 @@ impl Columns {
         let mut columns = Self { keys: vec![], parts: vec![Part::Relation(relation_name(&from.relation)?, vec![])] };
         for join in &mut from.joins {
             let right = relation_name(&join.relation)?;
+            if !matches!(join.relation, TableFactor::Table { .. } | TableFactor::Derived { lateral: false, .. }) {
+                columns.replace_in(&mut join.relation)?;
+            }
             let Some((constraint, kept)) = constraint(join) else { return refused("beside this kind of JOIN") };
             match constraint {
                 JoinConstraint::Using(names) => {
@@ -169,7 +187,10 @@ impl Columns {
                     *constraint = JoinConstraint::On(columns.join(names, right, kept)?);
                 }
                 JoinConstraint::Natural => return refused("beside NATURAL JOIN"),
-                _ => columns.parts.push(Part::Relation(right, vec![])),
+                _ => {
+                    columns.replace_in(constraint)?;
+                    columns.parts.push(Part::Relation(right, vec![]));
+                }
             }
         }
         Ok(columns)
@@ -267,8 +288,8 @@ impl Columns {
     }
 
     /// Puts the values of the columns of USING in place of their names.
-    fn replace_in(&self, expression: &mut Expr) -> Result<()> {
-        match expression.visit(&mut Replace { columns: self, depth: 0 }) {
+    fn replace_in(&self, place: &mut impl VisitMut) -> Result<()> {
+        match place.visit(&mut Replace { columns: self, depth: 0 }) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(error) => Err(error),
         }

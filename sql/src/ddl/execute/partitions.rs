@@ -7,7 +7,6 @@ use crate::catalog::delta::is_delta;
 use crate::catalog::location::{Location, escape_value};
 use crate::catalog::model::{Column, Partition, StorageDescriptor, Table};
 use crate::catalog::partition_filter::PartitionFilter;
-use crate::catalog::projection;
 use crate::catalog::types::HiveType;
 use crate::ddl::statement::{NewPartition, PartitionConditions, PartitionSpec, TableName};
 use datafusion::common::ScalarValue;
@@ -120,10 +119,7 @@ impl Run<'_> {
             let text = format!("FAILED: SemanticException Table {} is not a partitioned table", table.full_name());
             return Err(Error::invalid(text));
         }
-        if projection::is_enabled(&table) {
-            let text = format!("NOT_SUPPORTED: table {} has projected partitions, which are in no list", table.full_name());
-            return Err(Error::invalid(text));
-        }
+        // Projected ones are in no list, as in Athena.
         let known = self.catalog.partitions(&table, &PartitionFilter::default()).await?;
         let lines = known.iter().map(|partition| shown(&table.partition_keys, &partition.values)).collect();
         Ok(Answer::new(&["partition"], lines))

@@ -1,6 +1,7 @@
 //! Kinds of joins, and those with USING, whose columns the planner leaves in their place in `*`.
 
-use super::not_supported;
+use super::{not_supported, place};
+use crate::message;
 use datafusion::sql::sqlparser::ast::{
     JoinConstraint, JoinOperator, Query, Select, SelectItem, TableFactor, TableWithJoins, Visit, Visitor,
 };
@@ -51,7 +52,11 @@ fn check(from: &TableWithJoins) -> Result<bool> {
         match constraint {
             JoinConstraint::Natural => return Err(not_supported(&join.relation, "NATURAL JOIN")),
             JoinConstraint::Using(_) => found = true,
-            _ => {}
+            JoinConstraint::None if !matches!(join.join_operator, JoinOperator::CrossJoin(_)) => {
+                let why = "a JOIN without ON or USING: give its condition, or write CROSS JOIN";
+                return Err(message::named("SYNTAX_ERROR", place(&join.relation), why));
+            }
+            JoinConstraint::None | JoinConstraint::On(_) => {}
         }
     }
     Ok(found)
