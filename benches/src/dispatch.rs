@@ -6,13 +6,12 @@ mod tls;
 
 use crate::stats::{Sample, machine, mix};
 use crate::{AnyError, sibling};
-use bytes::Bytes;
 use clap::Args as ClapArgs;
-use coordinator::lambda::{LambdaClient, LambdaInvoker, Target, TwoLevelInvoker};
+use coordinator::lambda::{LambdaClient, LambdaInvoker, Target, TwoLevelBounds, TwoLevelInvoker};
 use emulator::{Emulator, EmulatorConfig, FunctionConfig};
 use engine::clock::{Stopwatch, process_cpu_time};
 use engine::task::envelope::OutcomeEnvelope;
-use engine::task::{Invoker, RunningAttempts, TaskOutcome};
+use engine::task::{Invoker, PROTOCOL_VERSION, RunningAttempts, TaskOutcome, TaskRequest, build_id};
 use object_store::StaticCredentialProvider;
 use object_store::aws::AwsCredential;
 use serde_json::{Value, json};
@@ -113,7 +112,8 @@ pub(crate) async fn run(args: Args) -> Result<(), AnyError> {
 /// Runs `tasks` tasks at once: wall and CPU time of this process, in seconds.
 async fn dispatch(invoker: &Arc<dyn Invoker>, tasks: usize, bytes: usize) -> Result<(f64, f64), AnyError> {
     let words = (0..bytes.div_ceil(8) as u64).flat_map(|index| mix(7, index).to_le_bytes());
-    let request: Bytes = words.take(bytes).collect();
+    let (protocol_version, build_id, plan) = (PROTOCOL_VERSION, build_id(), words.take(bytes).collect());
+    let request = TaskRequest { protocol_version, build_id, plan, ..TaskRequest::default() }.to_bytes();
     let running = RunningAttempts::default();
     let (watch, cpu) = (Stopwatch::start(), process_cpu_time().unwrap_or_default());
     let mut set = JoinSet::new();
@@ -157,7 +157,8 @@ impl OtherProcess {
         if direct == 0 {
             return Ok(from_here);
         }
-        Ok(Arc::new(TwoLevelInvoker::new(from_here, client, Target::new(DISPATCHER, "live")?, direct, DISPATCHER_MB)))
+        let bounds = TwoLevelBounds { direct_attempts: direct, dispatchers: 100, dispatcher_mb: DISPATCHER_MB };
+        Ok(Arc::new(TwoLevelInvoker::new(from_here, client, Target::new(DISPATCHER, "live")?, bounds)))
     }
 
     /// Ends it; its counts.

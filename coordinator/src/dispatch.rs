@@ -10,7 +10,7 @@ use bytes::Bytes;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::physical_plan::FileGroup;
 use datafusion::execution::TaskContext;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use engine::clock::{Stopwatch, sleep};
 use engine::exchange::{Exchange, slice_output};
 use engine::ids::{AttemptId, QueryId, StageId, TaskId};
@@ -177,11 +177,13 @@ impl Run<'_> {
         };
         let (attempt, _) = self.attempts.remove(&id)?;
         self.aborts.remove(&attempt);
-        let (billed, throttles, dispatcher) = (invoked.billed, invoked.throttles, invoked.dispatcher);
+        let Invoked { billed, throttles, measured_ms, dispatcher, .. } = invoked;
         let outcome = invoked.outcome.and_then(|bytes| TaskOutcome::from_bytes(&bytes));
         let used = outcome.as_ref().ok().and_then(|outcome| outcome.resources);
+        let was_sent = !outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Throttled);
         let memory_mb = self.env.settings.worker_memory_mb();
-        let invocation = Invocation { attempt, used, billed, throttles, dispatcher, answered: outcome.is_ok() };
+        let answered = outcome.is_ok();
+        let invocation = Invocation { attempt, used, billed, throttles, measured_ms, dispatcher, was_sent, answered };
         self.lock_usage().add_invocation(&invocation, memory_mb);
         let event = match outcome {
             Ok(outcome) => self.outcome(attempt, outcome),
@@ -287,6 +289,7 @@ impl Run<'_> {
             broadcast: stage.broadcast,
             collect_metrics: env.collect_metrics,
             cancel_poll_ms: settings.cancel_poll_ms,
+            output_partitions: stage.plan.output_partitioning().partition_count() as u64,
         };
         let mut bytes = request.to_bytes();
         if bytes.len() > settings.max_request_bytes {

@@ -1,7 +1,7 @@
 //! The coordinator as a Lambda function: HTTP requests, and queries that it runs in invocations of their own.
 
 use crate::http::{Principal, router};
-use crate::lambda::{LambdaClient, LambdaInvoker, MAX_CALLS, Target, TwoLevelInvoker, run_group};
+use crate::lambda::{LambdaClient, LambdaInvoker, MAX_CALLS, Target, TwoLevelBounds, TwoLevelInvoker, run_group};
 use crate::query::Coordinator;
 use crate::record::parse_query_id;
 use crate::service::{Background, Invocation, Service, ServiceConfig, own_locations};
@@ -10,6 +10,8 @@ use crate::{STACK_BYTES, trace_parent};
 use async_trait::async_trait;
 use axum::Router;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use engine::clock::{now_ms, process_age};
 use engine::compute::{REST_TIME, comes_to_rest};
@@ -40,6 +42,8 @@ use tower::{Service as _, service_fn};
 const DEFAULT_QUALIFIER: &str = "live";
 /// Pause between a running attempt's looks for the cancel marker.
 const CANCEL_POLL_MS: u64 = 500;
+/// Largest body that goes into an answer as text: a sixth of Lambda's limit, less what is around it.
+const MAX_TEXT_BODY_BYTES: usize = 1_000_000;
 /// Longest time to hand an asynchronous query over.
 const EVENT_TIME: Duration = Duration::from_secs(20);
 
@@ -91,7 +95,8 @@ impl Function {
         let own_qualifier = variable("OWLET_SELF_QUALIFIER").unwrap_or_else(|| DEFAULT_QUALIFIER.into());
         let own = Target::new(&required(variable, "AWS_LAMBDA_FUNCTION_NAME")?, &own_qualifier)?;
         let dispatcher = worker_invoker(variable, &settings, &client)?;
-        let invoker = dispatcher.clone().map(|direct| two_level(direct, &settings, &client, own.clone()));
+        let workers = dispatcher.clone();
+        let invoker = workers.map(|direct| two_level(variable, &settings, direct, &client, own.clone())).transpose()?;
         let background = Arc::new(OwnInvocation { client, target: own });
         let compute = Builder::new_multi_thread()
             .worker_threads(settings.local_partition_count())
@@ -154,7 +159,7 @@ impl Function {
             }
         }));
         match adapter.call(LambdaEvent::new(request, context)).await {
-            Ok(response) => serde_json::to_value(response).map_err(|e| Error::internal(e.to_string())),
+            Ok(response) => serde_json::to_value(response).map(bounded).map_err(|e| Error::internal(e.to_string())),
             Err(never) => match never {},
         }
     }
@@ -226,11 +231,24 @@ fn worker_invoker(variable: Variable<'_>, settings: &Settings, client: &Arc<Lamb
     Ok(Some(Arc::new(LambdaInvoker::new(Arc::clone(client), target, settings.workers, limit))))
 }
 
-/// Workers by way of other invocations of the function `own` where a query has many.
-fn two_level(direct: Arc<LambdaInvoker>, settings: &Settings, client: &Arc<LambdaClient>, own: Target) -> Arc<dyn Invoker> {
-    match settings.direct_attempts {
-        0 => direct,
-        most => Arc::new(TwoLevelInvoker::new(direct, Arc::clone(client), own, most, settings.coordinator_function_mb)),
+/// Workers by way of other invocations of the function `own` where a query has many; of the coordinators that may run at once, a
+/// query takes at most half for that, so that others can be asked for and stopped.
+fn two_level(
+    variable: Variable<'_>,
+    settings: &Settings,
+    direct: Arc<LambdaInvoker>,
+    client: &Arc<LambdaClient>,
+    own: Target,
+) -> Result<Arc<dyn Invoker>> {
+    let coordinators = number(variable, "OWLET_COORDINATORS")?.unwrap_or(u64::MAX);
+    let bounds = TwoLevelBounds {
+        direct_attempts: settings.direct_attempts,
+        dispatchers: usize::try_from(coordinators / 2).unwrap_or(usize::MAX),
+        dispatcher_mb: settings.coordinator_function_mb,
+    };
+    match bounds.direct_attempts {
+        0 => Ok(direct),
+        _ => Ok(Arc::new(TwoLevelInvoker::new(direct, Arc::clone(client), own, bounds))),
     }
 }
 
@@ -254,6 +272,18 @@ fn tables(variable: Variable<'_>) -> Result<Tables> {
         }
     }
     Ok(tables)
+}
+
+/// The answer with a large body as base64: as JSON text a control character in it would take six bytes instead of one, and the answer might
+/// be over Lambda's limit.
+fn bounded(mut response: Value) -> Value {
+    let text = response.get("body").and_then(Value::as_str).filter(|text| text.len() > MAX_TEXT_BODY_BYTES);
+    let Some(body) = text.filter(|_| response["isBase64Encoded"] == false).map(|text| STANDARD.encode(text)) else {
+        return response;
+    };
+    response["body"] = Value::String(body);
+    response["isBase64Encoded"] = Value::Bool(true);
+    response
 }
 
 /// Time until the function is killed; unknown for a deadline that has passed, which some emulators give.
@@ -287,6 +317,20 @@ fn principal(authorizer: &ApiGatewayRequestAuthorizer) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_text_is_never_over_the_limit_of_an_answer() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let answer = |text: String| bounded(serde_json::json!({ "statusCode": 200, "body": text, "isBase64Encoded": false }));
+        for (bytes, is_binary) in [(MAX_TEXT_BODY_BYTES, false), (MAX_TEXT_BODY_BYTES + 1, true), (3_000_000, true)] {
+            let text = "\u{1}".repeat(bytes);
+            let value = answer(text.clone());
+            assert_eq!(value["isBase64Encoded"], is_binary);
+            assert!(value.to_string().len() < engine::settings::LAMBDA_PAYLOAD_BYTES - 100_000);
+            let body = value["body"].as_str().ok_or("no body")?;
+            assert!(if is_binary { STANDARD.decode(body)? == text.as_bytes() } else { body == text });
+        }
+        Ok(())
+    }
 
     #[test]
     fn workers_have_two_partitions_whatever_their_memory() -> Result<()> {

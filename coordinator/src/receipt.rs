@@ -40,7 +40,11 @@ pub(crate) struct Invocation {
     pub(crate) used: Option<ResourceUse>,
     pub(crate) billed: Option<Billed>,
     pub(crate) throttles: u32,
+    /// Time from its sending to its end, in milliseconds.
+    pub(crate) measured_ms: u64,
     pub(crate) dispatcher: Option<Billed>,
+    /// Whether a worker may have run it.
+    pub(crate) was_sent: bool,
     pub(crate) answered: bool,
 }
 
@@ -173,21 +177,24 @@ impl Usage {
 
     /// An invocation, whether it reported or not, and whether its output was accepted or not.
     pub(crate) fn add_invocation(&mut self, invocation: &Invocation, memory_mb: u64) {
-        let Invocation { attempt, used, billed, throttles, dispatcher, answered } = invocation;
+        let Invocation { attempt, used, billed, throttles, measured_ms, dispatcher, was_sent, answered } = invocation;
+        self.throttles += u64::from(*throttles);
+        if let Some(dispatcher) = dispatcher {
+            self.dispatchers += 1;
+            self.add_billed(dispatcher);
+        }
+        if !was_sent {
+            return;
+        }
+        let own_ms = used.map_or(*measured_ms, |used| used.elapsed_us.div_ceil(1_000));
         let used = used.unwrap_or_default();
-        let measured_ms = used.elapsed_us.div_ceil(1_000);
         let billed = billed.unwrap_or_else(|| {
             self.unbilled += 1;
-            Billed { memory_mb, billed_ms: measured_ms.max(1), init_ms: 0 }
+            Billed { memory_mb, billed_ms: own_ms.max(1), init_ms: 0 }
         });
+        self.add_billed(&billed);
         self.requests.add(&used.requests());
-        for billed in dispatcher.iter().chain([&billed]) {
-            self.lambda.add(LambdaUse::billed(billed.memory_mb, billed.billed_ms));
-            self.cold_starts += u64::from(billed.init_ms > 0);
-        }
-        self.dispatchers += u64::from(dispatcher.is_some());
         self.peak_memory_bytes = self.peak_memory_bytes.max(used.peak_memory_bytes);
-        self.throttles += u64::from(*throttles);
         let receipt = self.stage(attempt.task.stage);
         receipt.attempts += 1;
         receipt.scanned_bytes += used.scanned_bytes;
@@ -205,16 +212,23 @@ impl Usage {
         }
     }
 
+    fn add_billed(&mut self, billed: &Billed) {
+        self.lambda.add(LambdaUse::billed(billed.memory_mb, billed.billed_ms));
+        self.cold_starts += u64::from(billed.init_ms > 0);
+    }
+
     /// An invocation that ended after its attempt was given up.
     pub(crate) fn add_late(&mut self, invoked: Invoked, memory_mb: u64) {
-        self.late += 1;
-        let outcome = invoked.outcome.ok().and_then(|bytes| TaskOutcome::from_bytes(&bytes).ok());
+        let was_sent = !invoked.outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Throttled);
+        self.late += u64::from(was_sent);
+        let Invoked { outcome, billed, throttles, measured_ms, dispatcher } = invoked;
+        let outcome = outcome.ok().and_then(|bytes| TaskOutcome::from_bytes(&bytes).ok());
         let answered = outcome.is_some();
         let outcome = outcome.unwrap_or_default();
         let task = TaskId { stage: StageId(outcome.stage), index: outcome.task };
-        let attempt = AttemptId { task, attempt: outcome.attempt };
-        let Invoked { billed, throttles, dispatcher, .. } = invoked;
-        self.add_invocation(&Invocation { attempt, used: outcome.resources, billed, throttles, dispatcher, answered }, memory_mb);
+        let (attempt, used) = (AttemptId { task, attempt: outcome.attempt }, outcome.resources);
+        let invocation = Invocation { attempt, used, billed, throttles, measured_ms, dispatcher, was_sent, answered };
+        self.add_invocation(&invocation, memory_mb);
     }
 
     /// The price of what has ended so far, without the coordinator's own time.
@@ -353,16 +367,28 @@ mod tests {
         usage.add_stage(StageId(1), 2);
         let used = ResourceUse { elapsed_us: 1_000_000, gets: 3, scanned_bytes: 100, bytes_read: 120, ..ResourceUse::default() };
         let attempt = AttemptId { task: TaskId { stage: StageId(1), index: 0 }, attempt: 0 };
-        let invocation = Invocation { attempt, used: Some(used), billed: None, throttles: 0, dispatcher: None, answered: true };
+        let invocation = Invocation {
+            attempt,
+            used: Some(used),
+            billed: None,
+            throttles: 0,
+            measured_ms: 1_050,
+            dispatcher: None,
+            was_sent: true,
+            answered: true,
+        };
         usage.add_invocation(&invocation, 1_024);
         let dispatcher = Some(Billed { memory_mb: 512, billed_ms: 1_100, init_ms: 9 });
         usage.add_invocation(&Invocation { dispatcher, ..invocation }, 1_024);
+        // One that was lost, and one that no worker took.
+        usage.add_invocation(&Invocation { used: None, measured_ms: 3_000, answered: false, ..invocation }, 1_024);
+        usage.add_invocation(&Invocation { used: None, throttles: 7, was_sent: false, answered: false, ..invocation }, 1_024);
         usage.add_output(StageId(1), 5, 50);
         let source = RequestCounts { gets: 1, bytes_read: 10, ..RequestCounts::default() };
         let receipt = usage.receipt(&Settings::default(), &source, &RequestCounts::default(), Duration::from_secs(2));
-        assert_eq!((receipt.mode, receipt.tasks, receipt.attempts, receipt.requests.gets), ("workers", 2, 2, 7));
-        assert_eq!((receipt.data_scanned_bytes, receipt.exchange_bytes, receipt.lambda.requests), (210, 50, 4));
-        assert_eq!(receipt.lambda.mb_ms, 2 * 1_024 * 1_000 + 512 * 1_100 + COORDINATOR_MEMORY_MB * 2_000);
-        assert_eq!((receipt.dispatchers, receipt.cold_starts), (1, 1));
+        assert_eq!((receipt.mode, receipt.tasks, receipt.attempts, receipt.requests.gets), ("workers", 2, 3, 7));
+        assert_eq!((receipt.data_scanned_bytes, receipt.exchange_bytes, receipt.lambda.requests), (210, 50, 5));
+        assert_eq!(receipt.lambda.mb_ms, 2 * 1_024 * 1_000 + 1_024 * 3_000 + 512 * 1_100 + COORDINATOR_MEMORY_MB * 2_000);
+        assert_eq!((receipt.dispatchers, receipt.cold_starts, receipt.throttles, receipt.billed), (1, 1, 7, false));
     }
 }

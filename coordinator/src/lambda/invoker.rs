@@ -51,36 +51,38 @@ impl LambdaInvoker {
         self.call_limit
     }
 
-    /// As [`Invoker::invoke`], within `limit`.
-    pub async fn invoke_within(&self, request: Bytes, running: Running, limit: Duration) -> Invoked {
+    /// As [`Invoker::invoke`], within `limit`; what no worker takes within `take_limit` comes back as throttled.
+    pub(super) async fn invoke_within(&self, request: Bytes, running: Running, take_limit: Duration, limit: Duration) -> Invoked {
         let payload = match wrap_request(&request) {
             Ok(payload) => payload,
             Err(error) => return Err(error).into(),
         };
         drop(request);
         let mut throttles = 0;
-        let result = self.answer(&payload, Arc::new(running), limit, &mut throttles).await;
-        invoked(result, throttles)
+        let (result, sent) = self.answer(&payload, Arc::new(running), take_limit, limit, &mut throttles).await;
+        invoked(result, throttles, sent)
     }
 
-    /// Sends `payload` until the service takes it.
+    /// Sends `payload` until the service takes it; the answer, and how long it took from the last sending.
     async fn answer(
         &self,
         payload: &Bytes,
         running: Arc<Running>,
+        take_limit: Duration,
         limit: Duration,
         throttles: &mut u32,
-    ) -> Result<Answer, Refusal> {
+    ) -> (Result<Answer, Refusal>, Duration) {
         let watch = Stopwatch::start();
         let mut last: Option<Refusal> = None;
         loop {
-            let left = limit.saturating_sub(watch.elapsed());
-            let Ok(mut permit) = timeout(left, self.window.permit()).await else {
-                return Err(self.never_started(limit, last));
+            let left = limit.min(take_limit).saturating_sub(watch.elapsed());
+            let permit = if left.is_zero() { None } else { timeout(left, self.window.permit()).await.ok() };
+            let Some(mut permit) = permit else {
+                return (Err(self.never_started(limit.min(take_limit), last)), Duration::ZERO);
             };
             let left = limit.saturating_sub(watch.elapsed());
             let mut answer = pin!(self.send(payload.clone(), Arc::clone(&running), left));
-            let result = match timeout(TAKEN_AFTER, &mut answer).await {
+            let (result, sent) = match timeout(TAKEN_AFTER, &mut answer).await {
                 Ok(result) => result,
                 Err(_) => {
                     permit.taken();
@@ -95,26 +97,27 @@ impl LambdaInvoker {
                 }
                 Err(refusal) if refusal.billed.is_none() => {
                     permit.finish(Ended::Unknown);
-                    return Err(refusal);
+                    return (Err(refusal), sent);
                 }
                 taken => {
                     permit.finish(Ended::Taken);
-                    return taken;
+                    return (taken, sent);
                 }
             }
         }
     }
 
     /// Sends one request, which goes on when this future is dropped: the worker does too, and `running` says so.
-    async fn send(&self, payload: Bytes, running: Arc<Running>, limit: Duration) -> Result<Answer, Refusal> {
+    async fn send(&self, payload: Bytes, running: Arc<Running>, limit: Duration) -> (Result<Answer, Refusal>, Duration) {
         let (give, take) = oneshot::channel();
         let (client, target) = (Arc::clone(&self.client), Arc::clone(&self.target));
         let request = async move {
+            let watch = Stopwatch::start();
             let result = client.invoke(&target, payload, limit).await;
             // Nobody takes the answer of an attempt that was given up, but it costs money; a throttled one ran nowhere.
-            match give.send(result) {
-                Err(Err(refusal)) if refusal.error.kind == ErrorKind::Throttled => {}
-                Err(late) => running.ended_late(invoked(late, 0)),
+            match give.send((result, watch.elapsed())) {
+                Err((Err(refusal), _)) if refusal.error.kind == ErrorKind::Throttled => {}
+                Err((late, sent)) => running.ended_late(invoked(late, 0, sent)),
                 Ok(()) => {}
             }
             drop(running);
@@ -124,7 +127,8 @@ impl LambdaInvoker {
             while requests.try_join_next().is_some() {}
             requests.spawn(request);
         }
-        take.await.unwrap_or_else(|_| Err(Error::internal("the task that invokes a function ended without a result").into()))
+        let lost = || Err(Error::internal("the task that invokes a function ended without a result").into());
+        take.await.unwrap_or_else(|_| (lost(), Duration::ZERO))
     }
 
     fn never_started(&self, limit: Duration, last: Option<Refusal>) -> Refusal {
@@ -138,18 +142,19 @@ impl LambdaInvoker {
     }
 }
 
-fn invoked(result: Result<Answer, Refusal>, throttles: u32) -> Invoked {
+fn invoked(result: Result<Answer, Refusal>, throttles: u32, sent: Duration) -> Invoked {
     let (outcome, report) = match result {
         Ok(answer) => (unwrap_outcome(&answer.payload), answer.billed),
         Err(refusal) => (Err(refusal.error), refusal.billed),
     };
-    Invoked { outcome, billed: report.map(|report| report.billed()), throttles, dispatcher: None }
+    let measured_ms = u64::try_from(sent.as_millis()).unwrap_or(u64::MAX);
+    Invoked { outcome, billed: report.map(|report| report.billed()), throttles, measured_ms, dispatcher: None }
 }
 
 #[async_trait]
 impl Invoker for LambdaInvoker {
     async fn invoke(&self, request: Bytes, running: Running) -> Invoked {
-        self.invoke_within(request, running, self.call_limit).await
+        self.invoke_within(request, running, self.call_limit, self.call_limit).await
     }
 }
 

@@ -16,4 +16,4 @@ pub use answer::Refusal;
 pub use client::{Answer, LambdaClient, MAX_CALLS, MAX_EVENT_BYTES, Target};
 pub use invoker::LambdaInvoker;
 pub use report::Report;
-pub use two_level::{TwoLevelInvoker, run_group};
+pub use two_level::{TwoLevelBounds, TwoLevelInvoker, run_group};

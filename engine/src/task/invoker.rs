@@ -41,13 +41,15 @@ pub struct Invoked {
     pub billed: Option<Billed>,
     /// How often the service asked to slow down before it took the invocation.
     pub throttles: u32,
+    /// Time from its sending to its end, in milliseconds: what it costs at most where the service does not say. 0 when it was never sent.
+    pub measured_ms: u64,
     /// What an invocation between coordinator and worker is billed: said once for its whole group.
     pub dispatcher: Option<Billed>,
 }
 
 impl From<Result<Bytes>> for Invoked {
     fn from(outcome: Result<Bytes>) -> Self {
-        Self { outcome, billed: None, throttles: 0, dispatcher: None }
+        Self { outcome, billed: None, throttles: 0, measured_ms: 0, dispatcher: None }
     }
 }
 

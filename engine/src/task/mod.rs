@@ -109,9 +109,13 @@ impl TaskGroup {
     /// Reads a group.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] for bytes that are none.
+    /// [`ErrorKind::Internal`] for bytes that are none, and for a group of another build.
     pub fn from_bytes(bytes: bytes::Bytes) -> Result<Self> {
-        Self::decode(bytes).map_err(|e| Error::internal(format!("not a group of task requests: {e}")))
+        let group = Self::decode(bytes).map_err(|e| Error::internal(format!("not a group of task requests: {e}")))?;
+        if group.build_id != build_id() {
+            return Err(Error::internal(format!("the group is of '{}', this dispatcher is '{}'", group.build_id, build_id())));
+        }
+        Ok(group)
     }
 }
 
@@ -132,21 +136,21 @@ impl GroupOutcome {
 
 impl From<Invoked> for InvokedReport {
     fn from(invoked: Invoked) -> Self {
-        let Invoked { outcome, billed, throttles, .. } = invoked;
+        let Invoked { outcome, billed, throttles, measured_ms, .. } = invoked;
         let (outcome, error) = match outcome {
             Ok(outcome) => (Some(outcome), None),
             Err(error) => (None, Some(TaskError::from(&error))),
         };
-        Self { outcome, error, billed, throttles }
+        Self { outcome, error, billed, throttles, measured_ms }
     }
 }
 
 impl From<InvokedReport> for Invoked {
     fn from(report: InvokedReport) -> Self {
-        let InvokedReport { outcome, error, billed, throttles } = report;
+        let InvokedReport { outcome, error, billed, throttles, measured_ms } = report;
         let error =
             error.map_or_else(|| Error::new(ErrorKind::Unavailable, "nothing is known of the attempt"), |e| Error::from(&e));
-        Self { outcome: outcome.ok_or(error), billed, throttles, dispatcher: None }
+        Self { outcome: outcome.ok_or(error), billed, throttles, measured_ms, dispatcher: None }
     }
 }
 

@@ -66,6 +66,9 @@ pub struct TaskRequest {
     /// Pause between looks for the query's cancel marker, in milliseconds; 0 never looks.
     #[prost(uint64, tag = "20")]
     pub cancel_poll_ms: u64,
+    /// Partitions of the output: the outcome has a segment for each.
+    #[prost(uint64, tag = "21")]
+    pub output_partitions: u64,
 }
 
 /// One option of the session.
@@ -218,6 +221,9 @@ pub struct TaskGroup {
     /// Time until the answer is waited for no more, in milliseconds.
     #[prost(uint64, tag = "2")]
     pub time_left_ms: u64,
+    /// [`super::build_id`] of the sender.
+    #[prost(string, tag = "3")]
+    pub build_id: String,
 }
 
 /// What came of a [`TaskGroup`].
@@ -243,6 +249,9 @@ pub struct InvokedReport {
     /// How often the service asked to slow down before it took the invocation.
     #[prost(uint32, tag = "4")]
     pub throttles: u32,
+    /// Time from its sending to its end, in milliseconds; 0 when it was never sent.
+    #[prost(uint64, tag = "5")]
+    pub measured_ms: u64,
 }
 
 /// What one invocation is billed.
