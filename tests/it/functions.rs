@@ -317,8 +317,12 @@ fn lost_and_refused_dispatchers_change_no_row() {
             let receipts = check_all(&functions, 4, "with lost dispatchers").await;
             let (fired, retries) = (fired.load(Ordering::Relaxed), sum(&receipts, "/retries"));
             assert!(fired >= 10, "{fault:?} fired only {fired} times");
+            let counts = functions.ledger().counts_of(COORDINATOR);
+            assert_eq!(sum(&receipts, "/dispatchers") + 22, counts.invokes - counts.throttles, "{fault:?}: {counts:?}");
             match &fault {
-                Fault::Throttle(_) => assert_eq!(retries, 0),
+                Fault::Throttle(_) => {
+                    assert_eq!((retries, functions.left_in_exchange()), (0, Vec::new()));
+                }
                 // A process may have answered before it was to be killed.
                 Fault::KillAfter(_) => assert!(retries > 0),
                 _ => assert!(retries >= fired, "{retries} retries"),
