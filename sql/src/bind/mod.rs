@@ -16,6 +16,7 @@ mod shadow;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod twins;
 mod unions;
 mod using;
 mod using_stars;
@@ -88,6 +89,7 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
     names::fill_in(&mut query, scope);
     let versions = versions::take(state, &mut query).await?;
     shadow::without_shadowing(&mut query);
+    twins::check(&query)?;
     using::without_using(&mut query)?;
     using_stars::without_keys(&mut query)?;
     unions::balance(&mut query);

@@ -177,6 +177,9 @@ impl Columns {
         let mut columns = Self { keys: vec![], parts: vec![Part::Relation(relation_name(&from.relation)?, vec![])] };
         for join in &mut from.joins {
             let right = relation_name(&join.relation)?;
+            if columns.parts.iter().any(|part| matches!(part, Part::Relation(name, _) if *name == right)) {
+                return refused("of two relations of one name");
+            }
             if !matches!(join.relation, TableFactor::Table { .. } | TableFactor::Derived { lateral: false, .. }) {
                 columns.replace_in(&mut join.relation)?;
             }
