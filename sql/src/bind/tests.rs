@@ -327,6 +327,8 @@ fn what_could_mean_something_else_is_refused() {
         "SELECT * FROM (SELECT name, id FROM t) a JOIN (SELECT grp, id FROM t) b USING (id), named",
         "SELECT * FROM (SELECT id, name FROM t) z JOIN (SELECT id, grp FROM t) b USING (id), named",
         "SELECT CAST('1.2.3.4' AS IPADDRESS)",
+        "SELECT count(*) FROM t JOIN other.t ON default.t.id = other.t.id",
+        "WITH t AS (SELECT 1 AS id) SELECT count(*) FROM t JOIN other.t ON other.t.id = 2",
     ] {
         assert!(error(sql).starts_with("NOT_SUPPORTED: "), "{sql}: {}", error(sql));
     }
@@ -370,8 +372,12 @@ fn names_resolve_as_in_athena() {
         ("SELECT t.id FROM AwsDataCatalog.\"Default\".T WHERE t.id = 1", &["1"]),
         ("SELECT count(*) FROM other.t", &["4"]),
         ("SELECT count(*), min(id) FROM t JOIN other.t USING (id)", &["4|1"]),
-        ("SELECT count(*) FROM t JOIN other.t ON default.t.id = other.t.id", &["4"]),
-        ("SELECT id FROM t LEFT JOIN other.t USING (id) WHERE id = 2", &["2"]),
+        ("SELECT count(*) FROM default.t JOIN other.t ON default.t.id = other.t.id", &["4"]),
+        ("SELECT count(x) FROM (SELECT other.t.*, 1 AS x FROM other.t)", &["4"]),
+        ("SELECT count(x) FROM (SELECT t.*, 1 AS x FROM other.t)", &["4"]),
+        ("SELECT count(id) FROM (SELECT * FROM other.t LEFT JOIN (SELECT 9 AS id, 1 AS w) a USING (id))", &["4"]),
+        ("SELECT w, name FROM (SELECT * FROM other.t RIGHT JOIN (SELECT 1 AS id, 7 AS w) a USING (id))", &["7|a"]),
+        ("SELECT id FROM t z LEFT JOIN other.t USING (id) WHERE id = 2", &["2"]),
         ("SELECT (SELECT max(t.id) FROM t) FROM t a CROSS JOIN other.t b LIMIT 1", &["4"]),
         ("SELECT * FROM v ORDER BY a", &["1|3", "2|2"]),
         ("SELECT y, x FROM named ORDER BY x LIMIT 1", &["a|1"]),

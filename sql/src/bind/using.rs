@@ -161,8 +161,8 @@ fn has_output(items: &[SelectItem], ident: &Ident) -> bool {
 enum Part {
     /// A column of USING.
     Key(String),
-    /// A relation without its columns of USING.
-    Relation(String, Vec<String>),
+    /// A relation, as FROM calls it, without its columns of USING.
+    Relation(String, ObjectName, Vec<String>),
 }
 
 /// The columns of a chain of joins.
@@ -174,36 +174,43 @@ struct Columns {
 impl Columns {
     /// The columns of `from`, whose joins have ON in place of USING then.
     fn of(from: &mut TableWithJoins) -> Result<Self> {
-        let mut columns = Self { keys: vec![], parts: vec![Part::Relation(relation_name(&from.relation)?, vec![])] };
+        let mut columns = Self { keys: vec![], parts: vec![Columns::part(&from.relation, vec![])?] };
         for join in &mut from.joins {
             let right = relation_name(&join.relation)?;
-            if columns.parts.iter().any(|part| matches!(part, Part::Relation(name, _) if *name == right)) {
+            if columns.parts.iter().any(|part| matches!(part, Part::Relation(name, ..) if *name == right)) {
                 return refused("of two relations of one name");
             }
             if !matches!(join.relation, TableFactor::Table { .. } | TableFactor::Derived { lateral: false, .. }) {
                 columns.replace_in(&mut join.relation)?;
             }
+            let mut part = Self::part(&join.relation, vec![])?;
             let Some((constraint, kept)) = constraint(join) else { return refused("beside this kind of JOIN") };
             match constraint {
                 JoinConstraint::Using(names) => {
                     let names = names.iter().map(column_name).collect::<Result<Vec<_>>>()?;
-                    *constraint = JoinConstraint::On(columns.join(names, right, kept)?);
+                    *constraint = JoinConstraint::On(columns.join(&names, &right, kept)?);
+                    if let Part::Relation(.., without) = &mut part {
+                        *without = names;
+                    }
                 }
                 JoinConstraint::Natural => return refused("beside NATURAL JOIN"),
-                _ => {
-                    columns.replace_in(constraint)?;
-                    columns.parts.push(Part::Relation(right, vec![]));
-                }
+                _ => columns.replace_in(constraint)?,
             }
+            columns.parts.push(part);
         }
         Ok(columns)
     }
 
-    /// Adds `right`, joined on the columns `names`; gives the condition of the join.
-    fn join(&mut self, names: Vec<String>, right: String, kept: Kept) -> Result<Expr> {
+    fn part(relation: &TableFactor, without: Vec<String>) -> Result<Part> {
+        let name = relation_name(relation)?;
+        Ok(Part::Relation(name.clone(), called(relation).unwrap_or_else(|| object_name(&name)), without))
+    }
+
+    /// Joins `right` on the columns `names`; gives the condition of the join.
+    fn join(&mut self, names: &[String], right: &str, kept: Kept) -> Result<Expr> {
         let mut condition: Option<Expr> = None;
-        for name in &names {
-            let (left, right) = (self.left(name)?, column(&right, name));
+        for name in names {
+            let (left, right) = (self.left(name)?, column(right, name));
             let equal = binary(left.clone(), BinaryOperator::Eq, right.clone());
             condition = Some(match condition.take() {
                 Some(others) => binary(others, BinaryOperator::And, equal),
@@ -219,7 +226,6 @@ impl Columns {
             self.parts.retain(|part| !matches!(part, Part::Key(key) if key == name));
         }
         self.parts.splice(0..0, names.iter().cloned().map(Part::Key));
-        self.parts.push(Part::Relation(right, names));
         condition.map_or_else(|| refused("without columns"), Ok)
     }
 
@@ -233,7 +239,7 @@ impl Columns {
             return refused("of a column of one of several relations");
         }
         let found = self.parts.iter_mut().find_map(|part| match part {
-            Part::Relation(relation, without) => {
+            Part::Relation(relation, _, without) => {
                 without.push(name.to_string());
                 Some(column(relation, name))
             }
@@ -247,8 +253,10 @@ impl Columns {
             SelectItem::Wildcard(_) => items.extend(self.parts.iter().map(|part| self.spelled_out(part, index, named))),
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
                 let last = name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_lowercase());
-                let part =
-                    self.parts.iter().find(|part| matches!(part, Part::Relation(relation, _) if Some(relation) == last.as_ref()));
+                let part = self
+                    .parts
+                    .iter()
+                    .find(|part| matches!(part, Part::Relation(relation, ..) if Some(relation) == last.as_ref()));
                 items.push(part.map_or(item, |part| self.spelled_out(part, index, named)));
             }
             SelectItem::UnnamedExpr(expression) => {
@@ -277,11 +285,11 @@ impl Columns {
                 let alias = if named.contains(name) { format!("{name}\u{1}key{index}") } else { name.clone() };
                 SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', alias) }
             }
-            Part::Relation(relation, without) => {
+            Part::Relation(_, relation, without) => {
                 let names: Vec<ObjectName> = without.iter().map(|name| object_name(name)).collect();
                 let opt_exclude = (!names.is_empty()).then_some(ExcludeSelectItem::Multiple(names));
                 let options = WildcardAdditionalOptions { opt_exclude, ..WildcardAdditionalOptions::default() };
-                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(object_name(relation)), options)
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(relation.clone()), options)
             }
         }
     }
@@ -368,4 +376,13 @@ pub(super) fn relation_name(relation: &TableFactor) -> Result<String> {
         _ => None,
     };
     ident.map_or_else(|| refused("of a relation without a name"), |ident| Ok(ident.value.to_lowercase()))
+}
+
+/// What the planner calls `relation`: its alias, or the name of its table with as many parts as FROM gives it; in lower case.
+pub(super) fn called(relation: &TableFactor) -> Option<ObjectName> {
+    let TableFactor::Table { alias: None, name, .. } = relation else {
+        return relation_name(relation).ok().map(|name| object_name(&name));
+    };
+    let parts = name.0.iter().map(|part| Some(Ident::with_quote('"', part.as_ident()?.value.to_lowercase())));
+    parts.collect::<Option<Vec<_>>>().map(ObjectName::from)
 }

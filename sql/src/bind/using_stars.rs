@@ -1,6 +1,6 @@
-//! `t.*` of a relation that is joined with USING: the columns of USING belong to none of the two, and are left out.
+//! `t.*`: the columns of USING belong to none of the two relations and are left out, and `t` may be called `database.t` in FROM.
 
-use super::using::{column_name, object_name, relation_name, using_columns};
+use super::using::{called, column_name, object_name, relation_name, using_columns};
 use crate::message;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins,
@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use engine::{Error, Result};
 use std::ops::ControlFlow;
 
-/// Leaves the columns of USING out of each `t.*` of `query`.
+/// Leaves the columns of USING out of each `t.*` of `query`, and writes `t` as FROM does.
 ///
 /// # Errors
 /// [`engine::ErrorKind::InvalidQuery`] where it is not certain whose column it is.
@@ -34,6 +34,7 @@ pub(super) fn without_keys(query: &mut Query) -> Result<()> {
 /// A relation of a chain of joins.
 struct Relation {
     name: Option<String>,
+    called: Option<ObjectName>,
     /// The columns of USING that are its own.
     keys: Vec<String>,
     /// A column of USING that may be its own.
@@ -56,6 +57,11 @@ fn rewrite(select: &mut Select) -> Result<()> {
         if relation.unclear {
             let what = format!("{name}.* of one of several relations that are joined with USING: name the columns");
             return Err(message::not_supported(None, &what));
+        }
+        // FROM may have said the database too, which the planner wants to see here then.
+        let parts = name.0.len();
+        if let Some(called) = relation.called.as_ref().filter(|called| called.0.len() > parts) {
+            *name = called.clone();
         }
         if !relation.keys.is_empty() && options.opt_exclude.is_none() {
             let keys: Vec<ObjectName> = relation.keys.iter().map(|key| object_name(key)).collect();
@@ -93,5 +99,5 @@ fn relations_of(factor: &mut TableFactor) -> Result<Vec<Relation>> {
     if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
         return joined(table_with_joins);
     }
-    Ok(vec![Relation { name: relation_name(factor).ok(), keys: vec![], unclear: false }])
+    Ok(vec![Relation { name: relation_name(factor).ok(), called: called(factor), keys: vec![], unclear: false }])
 }
