@@ -237,19 +237,12 @@ impl Shared {
             let members = members.into_iter().map(|member| (member, 0)).collect();
             return self.send_again(members, None, &watch).await;
         };
-        let answer = match self.client.invoke(&self.dispatcher, payload, limit).await {
-            Ok(answer) => answer,
+        let (reports, billed) = match self.client.invoke(&self.dispatcher, payload, limit).await {
+            Ok(answer) => (reports(&answer.payload, members.len()), answer.billed),
             Err(refusal) if refusal.error.kind == ErrorKind::Unavailable => {
                 // It may have run: so may its workers, until now.
-                let measured_ms = measured_ms(&watch);
-                let measured = Billed { memory_mb: self.dispatcher_mb, billed_ms: measured_ms, init_ms: 0 };
-                let mut dispatcher = Some(refusal.billed.map_or(measured, |report| report.billed()));
-                let lost = refusal.error.context("a dispatcher");
-                for member in members {
-                    let lost = Invoked::from(Err(lost.clone()));
-                    member.end(Invoked { measured_ms, dispatcher: dispatcher.take(), ..lost });
-                }
-                return;
+                let lost = Invoked::from(Err(refusal.error.context("a dispatcher")));
+                (vec![Invoked { measured_ms: measured_ms(&watch), ..lost }; members.len()], refusal.billed)
             }
             Err(refusal) => {
                 if refusal.error.kind != ErrorKind::Throttled {
@@ -263,9 +256,8 @@ impl Shared {
             }
         };
         let measured = Billed { memory_mb: self.dispatcher_mb, billed_ms: measured_ms(&watch), init_ms: 0 };
-        let mut dispatcher = Some(answer.billed.map_or(measured, |report| report.billed()));
+        let mut dispatcher = Some(billed.map_or(measured, |report| report.billed()));
         let mut not_taken = Vec::new();
-        let reports = reports(&answer.payload, members.len());
         for (member, report) in members.into_iter().zip(reports) {
             let invoked = Invoked { dispatcher: dispatcher.take(), ..report };
             match &invoked.outcome {

@@ -10,6 +10,8 @@ use engine::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+/// Refuses columns of `query` that the planner might take from the wrong one of two tables of a name.
+///
 /// # Errors
 /// `AMBIGUOUS_NAME` for a column that is qualified with the name of two tables of its FROM.
 pub(super) fn check(query: &Query) -> Result<()> {

@@ -174,7 +174,7 @@ struct Columns {
 impl Columns {
     /// The columns of `from`, whose joins have ON in place of USING then.
     fn of(from: &mut TableWithJoins) -> Result<Self> {
-        let mut columns = Self { keys: vec![], parts: vec![Columns::part(&from.relation, vec![])?] };
+        let mut columns = Self { keys: vec![], parts: vec![Self::part(&from.relation)?] };
         for join in &mut from.joins {
             let right = relation_name(&join.relation)?;
             if columns.parts.iter().any(|part| matches!(part, Part::Relation(name, ..) if *name == right)) {
@@ -183,7 +183,7 @@ impl Columns {
             if !matches!(join.relation, TableFactor::Table { .. } | TableFactor::Derived { lateral: false, .. }) {
                 columns.replace_in(&mut join.relation)?;
             }
-            let mut part = Self::part(&join.relation, vec![])?;
+            let mut part = Self::part(&join.relation)?;
             let Some((constraint, kept)) = constraint(join) else { return refused("beside this kind of JOIN") };
             match constraint {
                 JoinConstraint::Using(names) => {
@@ -201,9 +201,10 @@ impl Columns {
         Ok(columns)
     }
 
-    fn part(relation: &TableFactor, without: Vec<String>) -> Result<Part> {
+    fn part(relation: &TableFactor) -> Result<Part> {
         let name = relation_name(relation)?;
-        Ok(Part::Relation(name.clone(), called(relation).unwrap_or_else(|| object_name(&name)), without))
+        let called = called(relation).unwrap_or_else(|| object_name(&name));
+        Ok(Part::Relation(name, called, vec![]))
     }
 
     /// Joins `right` on the columns `names`; gives the condition of the join.
