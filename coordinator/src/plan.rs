@@ -104,7 +104,7 @@ fn unplanned(error: DataFusionError) -> Error {
         let text = "NOT_SUPPORTED: a query in this place, or one that refers to the row outside in this way: write it in a column of a subquery, or as a join";
         return Error::invalid(text);
     }
-    error
+    sql::message::with_athenas_words(error)
 }
 
 /// `options` behind those that Athena's meaning of a text needs.

@@ -38,12 +38,12 @@ pub(crate) fn execute_on(compute: &Handle, plan: Arc<dyn ExecutionPlan>, context
 pub(crate) fn labelled(stream: SendableRecordBatchStream, columns: &[Label]) -> SendableRecordBatchStream {
     let schema = stream.schema();
     if schema.fields().len() != columns.len()
-        || schema.fields().iter().zip(columns).all(|(field, label)| *field.name() == label.name)
+        || schema.fields().iter().zip(columns).all(|(field, label)| *field.name() == label.shown)
     {
         return stream;
     }
     let fields = schema.fields().iter().zip(columns);
-    let fields: Vec<Field> = fields.map(|(field, label)| field.as_ref().clone().with_name(&label.name)).collect();
+    let fields: Vec<Field> = fields.map(|(field, label)| field.as_ref().clone().with_name(&label.shown)).collect();
     let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
     let shown = Arc::clone(&schema);
     let batches = stream.map(move |batch| {

@@ -160,10 +160,19 @@ fn shape(plan: &Arc<dyn ExecutionPlan>) -> String {
 fn write_shape(node: &Arc<dyn ExecutionPlan>, depth: usize, lines: &mut String) {
     let line = displayable(node.as_ref()).set_show_schema(true).one_line().to_string();
     let _ = writeln!(lines, "{:depth$}{}", "", without_hints(line.trim_end()));
+    for window in windows(node.as_ref()) {
+        let _ = writeln!(lines, "{:depth$}{:?}", "", flags_of(&format!("{window:?}")));
+    }
     for child in node.children() {
         let child = if node.is::<UnionExec>() || node.is::<InterleaveExec>() { without_coercion(child) } else { child };
         write_shape(child, depth + 1, lines);
     }
+}
+
+/// What a window says only to people who look for defects, and loses on its way to a worker: FILTER, IGNORE NULLS, and that it goes
+/// through its rows from the end.
+fn flags_of(window: &str) -> [usize; 3] {
+    ["filter: Some(", "ignore_nulls: true", "is_reversed: true"].map(|flag| window.matches(flag).count())
 }
 
 /// What is below a projection that leaves every column as it is. A decoded UNION has them over inputs of which a column is never NULL

@@ -1,5 +1,7 @@
 //! The one error type of the crate edges: what happened, and what the scheduler should do about it.
 
+use crate::functions::type_name;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DataFusionError;
 use std::fmt;
 use std::time::Duration;
@@ -126,6 +128,49 @@ impl Error {
     }
 }
 
+/// Athena's name of an error that `message` starts with, and what follows: `DIVISION_BY_ZERO: Division by zero`.
+pub fn athenas_name(message: &str) -> Option<(&str, &str)> {
+    let is_name = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_uppercase() || c == b'_');
+    message.split_once(": ").filter(|(name, _)| is_name(name))
+}
+
+/// What a function says of a value, with Athena's name for it.
+pub(crate) fn value_error(error: DataFusionError) -> DataFusionError {
+    match error {
+        DataFusionError::Execution(text) if athenas_name(&text).is_none() => {
+            DataFusionError::Execution(format!("{}: {text}", value_name(&text)))
+        }
+        other => other,
+    }
+}
+
+/// What Arrow says of a value that is none of a type, in Trino's words.
+fn cast_error(what: &str) -> String {
+    let type_of = |text: &str| text.parse::<DataType>().ok().map(|of| type_name(&of));
+    if let Some((value, of)) = what.strip_prefix("Cannot cast string '").and_then(|rest| rest.split_once("' to value of "))
+        && let Some(of) = of.strip_suffix(" type").and_then(type_of)
+    {
+        return format!("Value cannot be cast to {of}: {value}");
+    }
+    if let Some((value, of)) = what.strip_prefix("Can't cast value ").and_then(|rest| rest.split_once(" to type "))
+        && let Some(of) = type_of(of)
+    {
+        return format!("Out of range for {of}: {value}");
+    }
+    what.to_string()
+}
+
+fn value_name(text: &str) -> &'static str {
+    const CASTS: [&str; 4] = ["annot cast ", "cannot be cast to ", "Unable to cast ", "cannot be represented as "];
+    const RANGES: [&str; 3] = ["verflow", "ut of range for ", "out of range"];
+    match text {
+        _ if CASTS.iter().any(|part| text.contains(part)) => "INVALID_CAST_ARGUMENT",
+        _ if RANGES.iter().any(|part| text.contains(part)) => "NUMERIC_VALUE_OUT_OF_RANGE",
+        "Division by zero" => "DIVISION_BY_ZERO",
+        _ => "INVALID_FUNCTION_ARGUMENT",
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind.name(), self.message)
@@ -235,7 +280,11 @@ fn from_datafusion(error: &DataFusionError) -> Error {
             ArrowError::DivideByZero => Error::invalid("DIVISION_BY_ZERO: Division by zero"),
             ArrowError::ArithmeticOverflow(what) => Error::invalid(clean(&format!("NUMERIC_VALUE_OUT_OF_RANGE: {what}"))),
             ArrowError::CastError(what) | ArrowError::ParseError(what) => {
-                Error::invalid(clean(&format!("INVALID_CAST_ARGUMENT: {what}")))
+                Error::invalid(clean(&format!("INVALID_CAST_ARGUMENT: {}", cast_error(what))))
+            }
+            ArrowError::InvalidArgumentError(what) if what.contains("to store in a Decimal") => {
+                let value = what.split(" is too ").next().unwrap_or_default();
+                Error::invalid(format!("NUMERIC_VALUE_OUT_OF_RANGE: Decimal overflow: {value}"))
             }
             ArrowError::ComputeError(_) | ArrowError::InvalidArgumentError(_) => Error::invalid(clean(&inner.to_string())),
             ArrowError::SchemaError(_) | ArrowError::CsvError(_) | ArrowError::JsonError(_) => {

@@ -39,4 +39,4 @@ pub mod task;
 mod unpacked;
 pub mod write;
 
-pub use error::{Error, ErrorKind, Result, Verdict};
+pub use error::{Error, ErrorKind, Result, Verdict, athenas_name};

@@ -21,10 +21,11 @@ mod parquet;
 pub mod prepared;
 pub mod statement;
 pub mod tables;
+mod wording;
 
 pub use bind::{Bound, Label, Resolved, Scope, TableResolver, bind};
 pub use check::check_text;
-pub use dialect::{SESSION_OPTIONS, session};
+pub use dialect::{SESSION_OPTIONS, session, stored_text};
 pub use parameters::{Parameter, with_parameters};
 pub use prepared::PreparedStatements;
 pub use statement::{Limits, Statement, StatementKind, parse, parse_prepared};

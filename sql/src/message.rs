@@ -1,10 +1,27 @@
 //! Error messages with a position in the SQL text and a suggestion.
 
+use crate::dialect::rewrite::label;
+use crate::wording::{reworded, with_sql_types};
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::ast::{Expr, Query, Visit, Visitor};
 use datafusion::sql::sqlparser::tokenizer::Location;
-use engine::{Error, ErrorKind};
+use engine::{Error, ErrorKind, athenas_name};
 use std::ops::ControlFlow;
+
+/// Functions that mean nothing without OVER.
+const WINDOW_FUNCTIONS: [&str; 11] = [
+    "row_number",
+    "rank",
+    "dense_rank",
+    "percent_rank",
+    "cume_dist",
+    "ntile",
+    "lag",
+    "lead",
+    "first_value",
+    "last_value",
+    "nth_value",
+];
 
 /// Names shown when none is close enough.
 const LISTED_NAMES: usize = 12;
@@ -17,16 +34,27 @@ pub fn syntax_error(error: &DataFusionError, sql: &str) -> Error {
         None if text.ends_with("found: EOF") => {
             let line = sql.lines().count().max(1);
             let column = sql.lines().last().map_or(0, |line| line.chars().count()) + 1;
-            return Error::invalid(format!("line {line}:{column}: {text}"));
+            return Error::invalid(format!("line {line}:{column}: {}", mismatched(&text)));
         }
         None => return Error::invalid(text),
     };
     match position.split_once(", Column: ") {
         Some((line, column)) => {
             let column: String = column.chars().take_while(char::is_ascii_digit).collect();
-            Error::invalid(format!("line {line}:{column}: {message}"))
+            Error::invalid(format!("line {line}:{column}: {}", mismatched(message)))
         }
         None => Error::invalid(text),
+    }
+}
+
+/// `Expected: x, found: y` as Athena says it.
+fn mismatched(message: &str) -> String {
+    match message.strip_prefix("Expected").and_then(|rest| rest.rsplit_once(", found: ")) {
+        Some((expected, found)) => {
+            let found = if found == "EOF" { "<EOF>" } else { found };
+            format!("mismatched input '{found}'. Expecting: {}", expected.trim_start_matches([':', ' ']))
+        }
+        None => message.to_string(),
     }
 }
 
@@ -78,7 +106,7 @@ pub(crate) fn planning_error(error: DataFusionError, query: Option<&Query>) -> E
             named("NOT_SUPPORTED", place, what)
         }
         DataFusionError::Plan(message) => plan_error(message, place, query),
-        _ => Error::from(error),
+        _ => with_athenas_words(Error::from(error)),
     };
     if own.kind == ErrorKind::InvalidQuery && !own.message.contains("line ") {
         return Error { message: format!("{}{}", prefix(place), own.message), ..own };
@@ -86,21 +114,73 @@ pub(crate) fn planning_error(error: DataFusionError, query: Option<&Query>) -> E
     own
 }
 
+/// An error of planning with Athena's name, where it has none yet.
+pub fn with_athenas_words(error: Error) -> Error {
+    if error.kind != ErrorKind::InvalidQuery {
+        return error;
+    }
+    let message = match (reworded(&error.message), athenas_name(&error.message)) {
+        (Some((name, why)), _) => format!("{name}: {why}"),
+        (None, Some(_)) => return error,
+        (None, None) => with_sql_types(&error.message),
+    };
+    Error { message, ..error }
+}
+
+/// Whether an error of a query does not say where in its text it is, or only where an operand is.
+pub(crate) fn lacks_place(error: &Error) -> bool {
+    let has_place = without_place(&error.message).len() < error.message.len();
+    error.kind == ErrorKind::InvalidQuery && (!has_place || error.message.contains("Cannot apply operator: "))
+}
+
+/// `message` without its `line L:C: `.
+pub(crate) fn without_place(message: &str) -> String {
+    let is_place = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit() || c == b':');
+    match message.split_once("line ").and_then(|(before, rest)| Some((before, rest.split_once(": ")?))) {
+        Some((before, (place, rest))) if is_place(place) => format!("{before}{rest}"),
+        _ => message.to_string(),
+    }
+}
+
+/// Whether an error is about types of values.
+pub(crate) fn is_about_types(error: &Error) -> bool {
+    ["TYPE_MISMATCH: ", "FUNCTION_NOT_FOUND: "].iter().any(|name| error.message.starts_with(name))
+}
+
+/// `error` with its place.
+pub(crate) fn with_place(error: Error, place: Location) -> Error {
+    let message = match athenas_name(&error.message) {
+        Some((name, why)) => format!("{name}: {}{why}", prefix(Some(place))),
+        None => format!("{}{}", prefix(Some(place)), error.message),
+    };
+    Error { message, ..error }
+}
+
 /// What planners say in words, and Athena by name.
 fn plan_error(message: &str, place: Option<Location>, query: Option<&Query>) -> Error {
     if let Some(rest) = message.strip_prefix("Invalid function '") {
         let (name, rest) = rest.split_once('\'').unwrap_or((rest, ""));
-        let close = rest.split('\'').nth(1).filter(|_| !name.starts_with("owlet_"));
+        let close = rest.split('\'').nth(1).filter(|close| !name.starts_with("owlet_") && *close != name);
+        if WINDOW_FUNCTIONS.contains(&name) {
+            let place = place.or_else(|| query.and_then(|query| function_place(query, name)));
+            return named("MISSING_OVER", place, &format!("Window function '{name}' requires an OVER clause"));
+        }
         let hint = close.map(|close| format!("; did you mean '{close}'?")).unwrap_or_default();
         let place = place.or_else(|| query.and_then(|query| function_place(query, name)));
         return named("FUNCTION_NOT_FOUND", place, &format!("Function '{name}' not registered{hint}"));
     }
     // Rules of the dialect name the error themselves.
-    if let Some((name, why)) = message.split_once(": ").filter(|(name, _)| is_name(name)) {
-        return named(name, place, why);
+    if let Some((name, why)) = athenas_name(message) {
+        let reworded = reworded(why).unwrap_or((name, with_sql_types(why)));
+        return named(reworded.0, place, &reworded.1);
     }
     // The rest is for people who write functions.
     let short = message.split(" No function matches").next().unwrap_or(message);
+    if let Some((name, why)) = reworded(short) {
+        return named(name, place, &why);
+    }
+    let short = with_sql_types(short);
+    let short = short.as_str();
     if let Some((_, what)) = short.split_once("This feature is not implemented: ") {
         return named("NOT_SUPPORTED", place, what);
     }
@@ -139,11 +219,6 @@ fn plan_error(message: &str, place: Option<Location>, query: Option<&Query>) -> 
     named("SYNTAX_ERROR", place, short)
 }
 
-/// Whether `text` is written as Athena's names of errors are.
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
-}
-
 fn schema_error(error: &SchemaError, place: Option<Location>, query: Option<&Query>) -> Error {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
@@ -151,6 +226,10 @@ fn schema_error(error: &SchemaError, place: Option<Location>, query: Option<&Que
                 valid_fields.iter().map(|column| column.name.as_str()).filter(|name| !name.contains('\u{1}')).collect();
             let shown = field.flat_name().replace('"', "");
             let place = place.or_else(|| query.and_then(|query| column_place(query, &field.name)));
+            let marked = valid_fields.iter().filter(|column| column.name.contains('\u{1}'));
+            if marked.filter(|column| label(&column.name, 0) == field.name).count() > 1 {
+                return named("AMBIGUOUS_NAME", place, &format!("Column '{}' is ambiguous", field.name));
+            }
             named("COLUMN_NOT_FOUND", place, &format!("Column '{shown}' cannot be resolved{}", suggestion(&field.name, &names)))
         }
         SchemaError::AmbiguousReference { field } => {

@@ -128,7 +128,7 @@ fn refusing(names: Vec<&'static str>) -> BTreeMap<&'static str, String> {
                     Ok(_) => runs = true,
                     Err(error) => {
                         let text = error.to_string();
-                        let marks = [format!("{name} is not supported: "), format!("NOT_SUPPORTED: {name}: ")];
+                        let marks = [format!("{name} is not supported: "), format!("NOT_SUPPORTED: line 1:8: {name}: ")];
                         let reason = marks.iter().find_map(|mark| Some(text.split_once(mark)?.1.to_string()));
                         why = why.or(reason);
                     }

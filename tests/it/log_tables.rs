@@ -18,9 +18,11 @@ fn tables_have_char_and_timestamps_of_milliseconds_only() {
             world.rows("SELECT CAST(u AS varchar), CAST(c AS varchar) || '.' FROM t WHERE c = 'a'").await,
             ["2024-01-01 00:00:00.124|a  ."]
         );
-        world.fails("INSERT INTO t SELECT u, c FROM t", "INSERT into column 'c' of type char(3)").await;
-        world.run(&["CREATE TABLE s AS SELECT u, CAST(c AS varchar) AS c FROM t"]).await;
-        world.run(&[&format!("INSERT INTO s SELECT {micros} + INTERVAL '1' DAY, c FROM t")]).await;
+        world.run(&["INSERT INTO t SELECT u, CAST('b' AS char(2)) FROM t", "INSERT INTO t (c) VALUES 'c'"]).await;
+        assert_eq!(world.sorted("SELECT CAST(c AS varchar) || '.' FROM t WHERE c <> 'z'").await, ["a  .", "b  .", "c  ."]);
+        world.fails("INSERT INTO t (c) VALUES 'long'", "casting from varchar to char(3) on INSERT").await;
+        world.run(&["CREATE TABLE s AS SELECT u, CAST(c AS varchar) AS c FROM t WHERE c = 'a'"]).await;
+        world.run(&[&format!("INSERT INTO s SELECT {micros} + INTERVAL '1' DAY, c FROM t WHERE c = 'a'")]).await;
         assert_eq!(
             world.sorted("SELECT CAST(u AS varchar) || c || '.' FROM s").await,
             ["2024-01-01 00:00:00.124a  .", "2024-01-02 00:00:00.124a  ."]

@@ -33,6 +33,59 @@ async fn names(world: World) {
 }
 
 #[test]
+fn columns_have_the_type_of_all_branches() {
+    each(branches);
+}
+
+async fn branches(world: World) {
+    world
+        .run(&[
+            "create table d as select decimal '3.1' c union all select decimal '2.555'",
+            "create table f as select 1 c union all select 2.5e0",
+            "create table i as select if(k = 1, 3, 2.5e0) c, case when k = 1 then date '2024-01-01' else timestamp '2024-01-02 00:00:00.000' end t from (values 1, 2) t(k)",
+            "create table w with (format = 'TEXTFILE') as select cast(1 as integer) c union all select 3000000000",
+            "create view v as select decimal '3.1' c union all select decimal '2.555'",
+        ])
+        .await;
+    assert_eq!(world.sorted("select c from d").await, ["2.555", "3.100"]);
+    assert_eq!(world.sorted("select c from f").await, ["1.0", "2.5"]);
+    assert_eq!(
+        world.sorted("select c, cast(t as varchar) from i").await,
+        ["2.5|2024-01-02 00:00:00.000", "3.0|2024-01-01 00:00:00.000"]
+    );
+    assert_eq!(world.sorted("select c from w").await, ["1", "3000000000"]);
+    assert_eq!(
+        world.rows("select data_type from information_schema.columns where table_name in ('d', 'v')").await,
+        ["decimal(4,3)"; 2]
+    );
+    world.run(&["create table b as select 1 c"]).await;
+    world.fails("insert into b select 1 union all select 2.6e0", "Table: [bigint], Query: [double]").await;
+    world.fails("insert into b select if(true, 1, 2.6e0)", "Table: [bigint], Query: [double]").await;
+}
+
+#[test]
+fn views_are_queries_whose_columns_have_names() {
+    each(views);
+}
+
+async fn views(world: World) {
+    world.run(&["create table t as select 1 a"]).await;
+    for (sql, with) in [
+        ("create view v as select 1", "MISSING_COLUMN_NAME: line 1:1: Column name not specified at position 1"),
+        ("create view v as select 1 a, 2 A", "DUPLICATE_COLUMN_NAME: line 1:1: Column name 'a' specified more than once"),
+        ("create view v as insert into t values 2", "a view is one query"),
+        ("create view v as select a from t where a = ?", "places for parameters"),
+        ("create view v as\n  select a, nope from t", "COLUMN_NOT_FOUND: line 2:13: Column 'nope' cannot be resolved"),
+        ("create view v as select a + 'x' a from t", "TYPE_MISMATCH: line 1:27: Cannot apply operator: bigint + varchar"),
+    ] {
+        world.fails(sql, with).await;
+    }
+    world.run(&["create view v (b) as select 1", "create view \"1v\" as select a as Foo from t"]).await;
+    assert_eq!(world.rows("select b from v").await, ["1"]);
+    assert_eq!(world.rows("show create view \"1v\"").await, ["CREATE VIEW default.\"1v\" AS", "select a as Foo from t"]);
+}
+
+#[test]
 fn maps_of_json_keep_their_nulls() {
     each(maps);
 }

@@ -20,7 +20,7 @@ use sql::catalog::types::HiveType;
 use sql::catalog::{Catalog, Column, Database, JsonCatalog, StoreSharing};
 use sql::ddl::{DdlContext, DdlOutcome, DdlStatement, DescribeQuery, NewTable, OpenStore, TableName, external_table};
 use sql::tables::is_location;
-use sql::{Bound, Limits, Scope, Statement, TableResolver};
+use sql::{Bound, Limits, Scope, Statement, StatementKind, TableResolver};
 use std::sync::Arc;
 use url::Url;
 
@@ -143,9 +143,12 @@ struct ViewPlanner {
 impl DescribeQuery for ViewPlanner {
     async fn columns(&self, query: &str, database: &str, own: (&str, &str)) -> Result<SchemaRef> {
         let mut statements = sql::parse(query, self.limits)?;
-        let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {
-            return Err(Error::invalid("a view is one query"));
+        let statement = statements.pop().filter(|statement| statement.kind == StatementKind::Rows && statement.is_query());
+        let (Some(statement), true) = (statement, statements.is_empty()) else {
+            return Err(Error::invalid("SYNTAX_ERROR: line 1:1: a view is one query"));
         };
+        // Nobody could give it values later.
+        let statement = sql::with_parameters(statement, &[])?;
         let resolver = CatalogTables::new(Arc::clone(&self.catalog)).without(own);
         // A view outlives the session: it sees tables of the catalog only.
         let tables = sql::Tables::default();
@@ -156,8 +159,12 @@ impl DescribeQuery for ViewPlanner {
             ..Scope::of(&tables, self.limits)
         };
         let bound = sql::bind(&SessionContext::new_with_state(self.session.clone()), &scope, &statement).await?;
-        let fields = bound.plan.schema().fields().iter().zip(&bound.columns);
-        let fields: Vec<Field> = fields.map(|(field, label)| field.as_ref().clone().with_name(&label.name)).collect();
+        let fields = bound.plan.schema().fields().iter().zip(&bound.types).zip(&bound.columns);
+        let fields = fields.map(|((field, of), label)| {
+            let name = if label.is_given { label.name.as_str() } else { "" };
+            field.as_ref().clone().with_name(name).with_data_type(of.clone())
+        });
+        let fields: Vec<Field> = fields.collect();
         Ok(Arc::new(Schema::new(fields)))
     }
 }

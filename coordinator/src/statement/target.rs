@@ -59,8 +59,13 @@ impl Properties {
             None => Ok(()),
             Some(name) => Err(Error::invalid(format!(
                 "INVALID_TABLE_PROPERTY: {} has no property '{name}' here; it has format, write_compression (compression), \
-                 field_delimiter, partitioned_by, external_location, table_type, is_external",
-                self.what
+                 field_delimiter, partitioned_by{}",
+                self.what,
+                if self.what == "UNLOAD" {
+                    ""
+                } else {
+                    ", bucketed_by, bucket_count, external_location, table_type, is_external"
+                }
             ))),
         }
     }

@@ -139,7 +139,7 @@ async fn create_table_as(
         must_be_empty: true,
         ..WriteSpec::parquet(location.to_string(), names.clone())
     };
-    let table = new_table(&bound.plan, &names, &spec, (database, &create.name.table))?;
+    let table = new_table(&bound, &names, &spec, (database, &create.name.table))?;
     let write = create.with_data.then_some((bound.plan, spec));
     Ok(Some(Target { write, after: After::create(named, table, run.id()) }))
 }
@@ -191,32 +191,32 @@ fn is_finer_than_millis(data_type: &DataType) -> bool {
     }
 }
 
-fn new_table(plan: &LogicalPlan, names: &[String], spec: &WriteSpec, (database, name): (&str, &str)) -> Result<Table> {
-    let typed = plan.schema().fields().iter().zip(names).map(|(field, name)| {
-        if *field.data_type() == DataType::Null {
+fn new_table(bound: &Bound, names: &[String], spec: &WriteSpec, (database, name): (&str, &str)) -> Result<Table> {
+    let typed = bound.plan.schema().fields().iter().zip(&bound.types).zip(names).map(|((field, of), name)| {
+        if *of == DataType::Null {
             return Err(Error::invalid(format!("COLUMN_TYPE_UNKNOWN: line 1:1: Column type is unknown: {name}")));
         }
-        if *field.data_type() == JSON {
+        if *of == JSON {
             let text = format!("NOT_SUPPORTED: column '{name}': Unsupported Hive type: json; use json_format for its text");
             return Err(Error::invalid(text));
         }
-        if is_anonymous(field.data_type()) {
+        if is_anonymous(of) {
             return Err(Error::invalid(format!(
                 "NOT_SUPPORTED: column '{name}': Anonymous row type is not supported in Hive. Please give each field a name: {}",
-                type_name(field.data_type())
+                type_name(of)
             )));
         }
-        if is_finer_than_millis(field.data_type()) {
+        if is_finer_than_millis(of) {
             return Err(Error::invalid(format!(
                 "NOT_SUPPORTED: Incorrect timestamp precision for {}; the configured precision is MILLISECONDS; column name: \
                  {name}; CAST(.. AS timestamp(3)) rounds it",
-                type_name(field.data_type())
+                type_name(of)
             )));
         }
         if let Some(length) = field.metadata().get(CHAR_MARK) {
             return Ok(Column::new(name, &format!("char({length})")));
         }
-        let kind = HiveType::of_arrow(field.data_type()).map_err(|e| e.context(format!("NOT_SUPPORTED: column '{name}'")))?;
+        let kind = HiveType::of_arrow(of).map_err(|e| e.context(format!("NOT_SUPPORTED: column '{name}'")))?;
         Ok(Column::new(name, &kind.to_string()))
     });
     let mut columns = typed.collect::<Result<Vec<_>>>()?;
@@ -259,7 +259,7 @@ async fn insert(run: &Query, workspace: &Workspace, statement: &Statement, inser
     check_partitions(catalog.as_ref(), &table, &location).await?;
     let bound = run.bind(workspace, statement).await?;
     let columns: Vec<&Column> = table.columns().iter().chain(&table.partition_keys).collect();
-    let plan = fitted(bound.plan, &columns, &insert.columns)?;
+    let plan = fitted(bound, &columns, &insert.columns)?;
     let spec = WriteSpec {
         format,
         partition_by: table.partition_keys.iter().map(|key| key.name.clone()).collect(),
@@ -295,8 +295,9 @@ async fn check_partitions(catalog: &dyn Catalog, table: &Table, location: &str) 
     }
 }
 
-/// `plan` with the columns of a table, in their types: those that `given` names (all when empty), and NULL for the others.
-fn fitted(plan: LogicalPlan, columns: &[&Column], given: &[String]) -> Result<LogicalPlan> {
+/// The plan of `bound` with the columns of a table, in their types: those that `given` names (all when empty), and NULL for the others.
+fn fitted(bound: Bound, columns: &[&Column], given: &[String]) -> Result<LogicalPlan> {
+    let Bound { plan, types, .. } = bound;
     let given: Vec<&str> = match given.is_empty() {
         true => columns.iter().map(|column| column.name.as_str()).collect(),
         false => given.iter().map(String::as_str).collect(),
@@ -313,7 +314,7 @@ fn fitted(plan: LogicalPlan, columns: &[&Column], given: &[String]) -> Result<Lo
     let mismatch = |columns: &[&Column]| {
         let trino = |column: &&Column| HiveType::parse(&column.hive_type).map_or(column.hive_type.clone(), |kind| kind.trino());
         let expected: Vec<String> = columns.iter().map(trino).collect();
-        let found: Vec<String> = schema.fields().iter().map(|field| type_name(field.data_type())).collect();
+        let found: Vec<String> = types.iter().map(type_name).collect();
         Error::invalid(format!(
             "TYPE_MISMATCH: line 1:1: Insert query has mismatched column types: Table: [{}], Query: [{}]; cast the columns",
             expected.join(", "),
@@ -326,20 +327,21 @@ fn fitted(plan: LogicalPlan, columns: &[&Column], given: &[String]) -> Result<Lo
     let sources = schema.columns();
     let expressions = columns.iter().map(|column| {
         let hive = HiveType::parse(&column.hive_type)?;
-        if matches!(hive, HiveType::Varchar(_) | HiveType::Char(_)) {
-            return Err(Error::invalid(format!(
-                "NOT_SUPPORTED: INSERT into column '{}' of type {hive}: longer values would have to be refused row by row; declare it as string",
-                column.name
-            )));
-        }
         let kind = hive.arrow();
         let Some(at) = given.iter().position(|name| *name == column.name) else {
             return Ok(cast(lit(ScalarValue::Null), kind).alias(&column.name));
         };
-        if !fits(schema.field(at).data_type(), &kind) {
+        if !types.get(at).is_some_and(|from| fits(from, &kind)) {
             return Err(mismatch(columns));
         }
-        Ok(cast(Expr::Column(sources[at].clone()), kind).alias(&column.name))
+        let source = Expr::Column(sources[at].clone());
+        let value = match hive {
+            HiveType::Varchar(length) | HiveType::Char(length) => {
+                sql::stored_text(source, schema.field(at), length, &hive.to_string())?
+            }
+            _ => cast(source, kind),
+        };
+        Ok(value.alias(&column.name))
     });
     let expressions = expressions.collect::<Result<Vec<_>>>()?;
     Ok(LogicalPlanBuilder::from(plan).project(expressions)?.build()?)

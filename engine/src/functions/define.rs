@@ -3,6 +3,7 @@
 //! A function has one or more forms; the first whose arguments fit is the one that is called. What this file does not know is
 //! what any function means.
 
+use crate::error::value_error;
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBuilder, PrimitiveArray, PrimitiveBuilder, StringArray,
     StringBuilder,
@@ -327,7 +328,7 @@ impl ScalarUDFImpl for Scalar {
         }
         let rows = if constant { 1 } else { args.number_rows };
         let call = Call { name: self.name, inputs, rows, returns: args.return_field.data_type() };
-        let result = (form.body)(&call)?;
+        let result = (form.body)(&call).map_err(value_error)?;
         if constant {
             Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
         } else {

@@ -77,7 +77,7 @@ fn map_type(types: &[DataType]) -> Result<DataType> {
 pub(super) fn check_keys(keys: &ArrayRef, rows: &arrow::row::Rows, places: impl Iterator<Item = usize>) -> Result<()> {
     let mut seen = HashSet::new();
     for place in places {
-        if keys.is_null(place) {
+        if keys.data_type().is_null() || keys.is_null(place) {
             return exec_err!("map key cannot be null");
         }
         if !is_nan(keys, place) && !seen.insert(rows.row(place)) {

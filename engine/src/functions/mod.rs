@@ -33,7 +33,8 @@ mod url;
 mod window;
 
 pub use check::check_functions;
-pub use conversion::{CHAR, CHAR_MARK, TRY_CAST_DECIMAL, type_name};
+pub use conversion::{CHAR, CHAR_MARK, STORED_TEXT, TRY_CAST_DECIMAL, type_name};
+pub(crate) use conversion::{java_double, java_real};
 pub use datetime::interval_texts;
 pub use define::{DAY_TIME, JSON, YEAR_MONTH};
 

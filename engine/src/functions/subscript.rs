@@ -1,6 +1,7 @@
 //! `list[1]` and `map['key']`, which fail for what is not there.
 
 use super::Functions;
+use super::nested::keys;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, GenericListArray, MapArray, OffsetSizeTrait, UInt32Array, UInt64Array,
 };
@@ -136,7 +137,14 @@ fn value_of(maps: &MapArray, key: &ArrayRef) -> Result<ArrayRef> {
     // The key that is looked for, beside each entry.
     let rows = (0..maps.len()).flat_map(|row| std::iter::repeat_n(row as u32, (offsets[row + 1] - offsets[row]) as usize));
     let wanted = take(key, &UInt32Array::from_iter_values(rows), None)?;
-    let found: BooleanArray = eq(&maps.keys().slice(first, last - first), &wanted)?;
+    let own_keys = maps.keys().slice(first, last - first);
+    let found: BooleanArray = match own_keys.data_type().is_nested() {
+        true => {
+            let [own, wanted] = keys([&own_keys, &wanted])?;
+            own.iter().zip(wanted.iter()).map(|(own, wanted)| Some(own == wanted)).collect()
+        }
+        false => eq(&own_keys, &wanted)?,
+    };
     let place = |row: usize| -> Result<Option<u64>> {
         if maps.is_null(row) || key.is_null(row) {
             return Ok(None);

@@ -4,8 +4,9 @@ use super::partition::TIMESTAMP_TEXT;
 use super::spec::{Compression, TextFormat};
 use super::types::has_non_finite;
 use crate::error::{Error, Result};
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::{DataType, Schema};
+use crate::functions::{java_double, java_real};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
 use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -46,14 +47,16 @@ pub(super) fn text_lines(batch: &RecordBatch, format: &TextFormat, out: &mut Vec
                 continue;
             }
             let name = || schema.fields().get(index).map_or("", |field| field.name().as_str()).to_string();
-            let value = formatter.value(row).try_to_string();
-            let value = value.map_err(|e| Error::invalid(format!("column '{}': {e}", name())))?;
-            let value = match value.as_str() {
-                // As Java, and so Hive and Athena, write and read them.
-                "inf" if column.data_type().is_floating() => "Infinity",
-                "-inf" if column.data_type().is_floating() => "-Infinity",
-                other => other,
+            let value = match column.data_type() {
+                // As Java, and so Hive and Athena, write them.
+                DataType::Float64 => java_double(column.as_primitive::<Float64Type>().value(row)),
+                DataType::Float32 => java_real(column.as_primitive::<Float32Type>().value(row)),
+                _ => {
+                    let value = formatter.value(row).try_to_string();
+                    value.map_err(|e| Error::invalid(format!("column '{}': {e}", name())))?
+                }
             };
+            let value = value.as_str();
             check_value(value, format, index == 0).map_err(|e| e.context(format!("column '{}'", name())))?;
             out.extend_from_slice(value.as_bytes());
         }
@@ -76,20 +79,7 @@ fn check_value(value: &str, format: &TextFormat, is_first: bool) -> Result<()> {
     Err(Error::invalid(format!("the value '{}' {why}: a text file cannot hold it; use PARQUET or JSON", shown.escape_debug())))
 }
 
-/// Whether maps are in a type: their NULL values must be written, as an entry that is left out is none.
-fn has_map(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Map(..) => true,
-        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::FixedSizeList(item, _) => {
-            has_map(item.data_type())
-        }
-        DataType::Struct(fields) => fields.iter().any(|field| has_map(field.data_type())),
-        DataType::Dictionary(_, value) => has_map(value),
-        _ => false,
-    }
-}
-
-/// Appends the rows of `batch` to `out`; without maps a NULL column is left out of its object, which reads back as NULL.
+/// Appends the rows of `batch` to `out`, with NULL values written out.
 ///
 /// # Errors
 /// [`crate::ErrorKind::InvalidQuery`] for NaN and infinities, which JSON cannot say.
@@ -99,8 +89,7 @@ pub(super) fn json_lines(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
             return Err(Error::invalid(format!("column '{}': JSON holds no NaN and no infinity; use PARQUET", field.name())));
         }
     }
-    let is_explicit = batch.schema().fields().iter().any(|field| has_map(field.data_type()));
-    let builder = WriterBuilder::new().with_timestamp_format(TIMESTAMP_TEXT.to_string()).with_explicit_nulls(is_explicit);
+    let builder = WriterBuilder::new().with_timestamp_format(TIMESTAMP_TEXT.to_string()).with_explicit_nulls(true);
     let mut writer = builder.build::<_, LineDelimited>(out);
     let written = writer.write(batch).and_then(|()| writer.finish());
     written.map_err(|e| Error::invalid(format!("writing JSON: {e}")))
@@ -192,10 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn json_leaves_nulls_out_and_refuses_what_it_cannot_say() -> Result<()> {
+    fn json_has_nulls_and_refuses_what_it_cannot_say() -> Result<()> {
         let mut out = Vec::new();
         json_lines(&batch(vec![Some("a\"b"), None], vec![1.0, 2.5]), &mut out)?;
-        assert_eq!(String::from_utf8_lossy(&out), "{\"t\":\"a\\\"b\",\"f\":1.0}\n{\"f\":2.5}\n");
+        assert_eq!(String::from_utf8_lossy(&out), "{\"t\":\"a\\\"b\",\"f\":1.0}\n{\"t\":null,\"f\":2.5}\n");
         assert!(json_lines(&batch(vec![Some("a")], vec![f64::NAN]), &mut out).is_err());
         Ok(())
     }

@@ -1,14 +1,13 @@
-//! Names that the planner needs and Athena does not: of columns that share one, of casts, of subqueries in FROM.
-//!
-//! Only for a query that was refused for its names: plans and messages of all others keep theirs.
+//! Names that the planner needs and Athena does not: of subqueries in FROM, and, only for a query that was refused for its names, of
+//! columns that share one and of casts.
 
 use crate::dialect::rewrite::{label, with_unique_names};
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::{DFSchema, TableReference};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, Value, VisitMut,
-    VisitorMut,
+    Expr, GroupByExpr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, Value, Visit, VisitMut,
+    Visitor, VisitorMut,
 };
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -18,9 +17,38 @@ use std::sync::Arc;
 pub(super) fn with_distinct_names<E>(query: &mut Query, plan: impl Fn(Query) -> Result<LogicalPlan, E>) -> Result<(), E> {
     with_unique_names(query);
     // The walk never breaks off.
-    let _: ControlFlow<()> = query.visit(&mut Derived { named: 0 });
     let _: ControlFlow<()> = query.visit(&mut Casts::default());
     spell_out_stars(query, plan)
+}
+
+/// Whether rows of `query` are grouped by a value and by a cast of it, which rules behind the planner take for one column.
+pub(super) fn groups_by_casts(query: &Query) -> bool {
+    struct Find;
+    impl Visitor for Find {
+        type Break = ();
+
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+            let GroupByExpr::Expressions(groups, _) = &select.group_by else { return ControlFlow::Continue(()) };
+            let groups: Vec<&Expr> = groups.iter().map(|group| meant(group, &select.projection)).collect();
+            let is_cast_of_another = |group: &&Expr| match group {
+                Expr::Cast { expr, .. } => groups.iter().any(|other| **other == **expr),
+                _ => false,
+            };
+            if groups.iter().any(is_cast_of_another) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    }
+    query.visit(&mut Find).is_break()
+}
+
+/// What `group` groups by: itself, or the column of the SELECT whose number it is.
+fn meant<'a>(group: &'a Expr, items: &'a [SelectItem]) -> &'a Expr {
+    let Expr::Value(value) = group else { return group };
+    let Value::Number(number, _) = &value.value else { return group };
+    let index = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+    match index.and_then(|index| items.get(index)) {
+        Some(SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. }) => expression,
+        _ => group,
+    }
 }
 
 fn is_star(item: &SelectItem) -> bool {
@@ -73,7 +101,12 @@ fn spelled_out(schema: &DFSchema, item: usize) -> Vec<SelectItem> {
     schema.iter().enumerate().map(column).collect()
 }
 
-/// Names subqueries in FROM that have none.
+/// Names subqueries in FROM that have none: without one, their columns would be known by the names of the relations inside.
+pub(super) fn name_derived(query: &mut Query) {
+    // The walk never breaks off.
+    let _: ControlFlow<()> = query.visit(&mut Derived { named: 0 });
+}
+
 struct Derived {
     named: usize,
 }

@@ -1,8 +1,10 @@
 //! A statement to a logical plan: finds the tables that it names and gives errors their place in the text.
 
 mod again;
+mod calls;
 mod columns;
 mod correlated;
+mod culprit;
 mod distinct;
 mod elements;
 mod membership;
@@ -11,6 +13,7 @@ mod nullable;
 mod own_names;
 mod path;
 mod placed;
+mod row_stars;
 mod sets;
 mod shadow;
 mod shown;
@@ -29,7 +32,8 @@ use crate::dialect::lateral::without_lateral;
 use crate::dialect::relations::UNNESTED;
 use crate::dialect::rewrite::{has_star_over_using, label};
 use crate::message::{self, planning_error};
-use crate::statement::Statement;
+use crate::statement::{Places, Statement};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
@@ -53,6 +57,8 @@ pub struct Bound {
     pub plan: LogicalPlan,
     /// Its columns for people, in order.
     pub columns: Vec<Label>,
+    /// The types of its columns: the plan's own are those of the first branch of a UNION or CASE.
+    pub types: Vec<DataType>,
 }
 
 /// What a column of a result is called.
@@ -60,6 +66,8 @@ pub struct Bound {
 pub struct Label {
     /// The name, in lower case; several columns may have the same.
     pub name: String,
+    /// The name as the query writes it, which people see.
+    pub shown: String,
     /// Whether the query names it; else the name is `_col` and a number.
     pub is_given: bool,
 }
@@ -72,22 +80,39 @@ pub struct Label {
 /// [`engine::ErrorKind::InvalidQuery`] with line and column, and a suggestion, for names that are not there.
 pub async fn bind(context: &SessionContext, scope: &Scope<'_>, statement: &Statement) -> Result<Bound> {
     let state = context.state();
-    let plan = match (statement.query(), &statement.parsed) {
-        (Some(query), _) => plan_query(&state, scope, query.clone(), 0).await?,
-        (None, Some(parsed)) => shown::plan(context, scope, parsed).await?,
+    let (plan, types) = match (statement.query(), &statement.parsed) {
+        (Some(query), _) => plan_query(&state, scope, query.clone(), 0, Some(&statement.written.places)).await?,
+        (None, Some(parsed)) => {
+            let plan = shown::plan(context, scope, parsed).await?;
+            let types = types_of(&plan);
+            (plan, types)
+        }
         (None, None) => {
             let words: Vec<&str> = statement.text.split_whitespace().take(2).collect();
             return Err(Error::invalid(format!("NOT_SUPPORTED: line 1:1: {} is not supported", words.join(" ").to_uppercase())));
         }
     };
-    let columns = labels(&plan);
-    Ok(Bound { plan, columns })
+    let mut columns = labels(&plan);
+    let count = columns.len();
+    for (index, label) in columns.iter_mut().enumerate() {
+        label.shown = statement.written.names.shown(&label.name, index, count).to_string();
+    }
+    Ok(Bound { plan, columns, types })
 }
 
-/// Plans `query`, `depth` views deep.
-async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, depth: usize) -> Result<LogicalPlan> {
+/// Plans `query`, `depth` views deep, with the types of its columns. With the `places` of its text it is checked whole, and errors tell
+/// where they are.
+async fn plan_query(
+    state: &SessionState,
+    scope: &Scope<'_>,
+    mut query: Query,
+    depth: usize,
+    places: Option<&Places>,
+) -> Result<(LogicalPlan, Vec<DataType>)> {
     names::fill_in(&mut query, scope);
     let versions = versions::take(state, &mut query).await?;
+    distinct::name_derived(&mut query);
+    calls::check(state, &query)?;
     shadow::without_shadowing(&mut query);
     twins::check(&query)?;
     using::without_using(&mut query)?;
@@ -95,13 +120,33 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
     unions::balance(&mut query);
     let names = Names::of(state, scope, &query, &versions, depth).await?;
     path::hide(&mut query, names.with_path())?;
-    let plan = match planned(&names, query.clone()) {
-        Err(error) if is_about_names(&error) => {
-            let mut distinct = query.clone();
-            distinct::with_distinct_names(&mut distinct, |part| planned(&names, part))
-                .and_then(|()| planned(&names, distinct))
-                .map_err(|other| if is_about_names(&other) { error } else { other })
+    let planned = |query: &Query| {
+        let plan = planned_whole(&names, query)?;
+        let types = if places.is_some() { checked_types(state, &plan, query)? } else { types_of(&plan) };
+        Ok((plan, types))
+    };
+    planned(&query).map_err(|error: Error| {
+        let plain = message::without_place(&error.message);
+        let gives_it = |part: Query| planned(&part).is_err_and(|other: Error| message::without_place(&other.message) == plain);
+        let places = places.filter(|_| message::lacks_place(&error));
+        match places.and_then(|places| culprit::place(&query, places, gives_it)) {
+            Some(place) => message::with_place(Error { message: plain, ..error }, place),
+            None => error,
         }
+    })
+}
+
+/// The plan of `query` with everything that its names stand for, and what Athena means and the planner does not.
+fn planned_whole(names: &Names<'_>, query: &Query) -> Result<LogicalPlan> {
+    let with_distinct_names = || {
+        let mut distinct = query.clone();
+        distinct::with_distinct_names(&mut distinct, |part| planned(names, part)).and_then(|()| planned(names, distinct))
+    };
+    let plan = match planned(names, query.clone()) {
+        Err(error) if is_about_names(&error) => {
+            with_distinct_names().map_err(|other| if is_about_names(&other) { error } else { other })
+        }
+        Ok(_) if distinct::groups_by_casts(query) => with_distinct_names(),
         other => other,
     };
     let plan = plan
@@ -112,19 +157,39 @@ async fn plan_query(state: &SessionState, scope: &Scope<'_>, mut query: Query, d
         .and_then(membership::with_memberships)
         .and_then(nullable::with_nullable_subqueries)
         .and_then(with_chars)
-        .map_err(|error| planning_error(error, Some(&query)))?;
+        .map_err(|error| planning_error(error, Some(query)))?;
     refuse_leftovers(&plan)?;
-    let plan = own_names::with_own_names(plan).map_err(|error| planning_error(error, Some(&query)))?;
-    if has_star_over_using(&query) {
+    let plan = own_names::with_own_names(plan).map_err(|error| planning_error(error, Some(query)))?;
+    if has_star_over_using(query) {
         check_using_first(&plan)?;
     }
     Ok(plan)
+}
+
+/// The types of the columns of `plan`; refuses values of types that do not fit together. Of the other things that the analyzer says, some
+/// are right only once the queries inside of a query have been run.
+fn checked_types(state: &SessionState, plan: &LogicalPlan, query: &Query) -> Result<Vec<DataType>> {
+    match analyzed(state, plan).map_err(|error| planning_error(error, Some(query))) {
+        Ok(plan) => Ok(types_of(&plan)),
+        Err(error) if message::is_about_types(&error) => Err(error),
+        Err(_) => Ok(types_of(plan)),
+    }
+}
+
+fn types_of(plan: &LogicalPlan) -> Vec<DataType> {
+    plan.schema().fields().iter().map(|field| field.data_type().clone()).collect()
+}
+
+/// `plan` as the analyzer makes it.
+fn analyzed(state: &SessionState, plan: &LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    state.analyzer().rules.iter().try_fold(plan.clone(), |plan, rule| rule.analyze(plan, state.config_options()))
 }
 
 fn planned(names: &Names<'_>, mut query: Query) -> Result<LogicalPlan, DataFusionError> {
     loop {
         match planned_as_written(names, query.clone()) {
             Err(error) if again::spelled(&mut query, &error) => {}
+            Err(error) if row_stars::spelled(&mut query, &error, |part| planned_as_written(names, part)) => {}
             other => return other,
         }
     }
@@ -238,7 +303,7 @@ fn labels(plan: &LogicalPlan) -> Vec<Label> {
         // The planner numbers equal names of a derived table.
         let base = label.rsplit_once(':').filter(|(_, number)| number.parse::<usize>().is_ok()).map(|(base, _)| base.to_string());
         let name = base.filter(|base| names.contains(&base)).unwrap_or(label);
-        Label { name, is_given }
+        Label { shown: name.clone(), name, is_given }
     };
     names.iter().enumerate().map(shown).collect()
 }

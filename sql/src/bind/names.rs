@@ -308,7 +308,7 @@ async fn plan_view(state: &SessionState, scope: &Scope<'_>, view: Resolved, dept
     let tables = Tables::default();
     // A view means the same whatever tables a session has of its own.
     let inside = Scope { catalog, database, tables: &tables, ..scope.clone() };
-    let plan = Box::pin(plan_query(state, &inside, query, depth + 1)).await?;
+    let (plan, _) = Box::pin(plan_query(state, &inside, query, depth + 1, None)).await?;
     let names: Vec<String> = if columns.is_empty() {
         super::labels(&plan).into_iter().map(|label| label.name).collect()
     } else {

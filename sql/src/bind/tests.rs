@@ -124,7 +124,7 @@ fn rows(sql: &str) -> Result<Vec<String>> {
 fn labels_of(sql: &str) -> Result<Vec<String>> {
     let sql = sql.to_string();
     let bound = on_stack(async move { bound(&sql).await })?;
-    Ok(bound.1.columns.into_iter().map(|label| label.name).collect())
+    Ok(bound.1.columns.into_iter().map(|label| label.shown).collect())
 }
 
 fn error(sql: &str) -> String {
@@ -337,8 +337,17 @@ fn what_could_mean_something_else_is_refused() {
 #[test]
 fn columns_have_the_labels_of_athena() -> Result<()> {
     for (sql, expected) in [
-        ("SELECT id, ID, name AS id, \"Grp\" FROM t", "id,id,id,grp"),
-        ("SELECT count(*), count(*), 1 AS \"MyCol\"", "_col0,_col1,mycol"),
+        ("SELECT id, ID, name AS id, \"Grp\" FROM t", "id,ID,id,Grp"),
+        ("SELECT count(*), count(*), 1 AS \"MyCol\"", "_col0,_col1,MyCol"),
+        ("SELECT T.Id, (NAME), *, Name AS \"Über All\" FROM t WHERE Id = 1", "Id,NAME,id,name,grp,val,ts,arr,Über All"),
+        (
+            "WITH a AS (SELECT id AS Foo, 1 FROM t), b(Bar, x) AS (TABLE a) SELECT * FROM a, b, (SELECT * FROM a) c(Z, y)",
+            "Foo,_col1,Bar,x,Z,y",
+        ),
+        ("SELECT * FROM (SELECT 1 AS Foo) a, (SELECT 2 AS fOO, 3 AS Baz) b", "foo,foo,Baz"),
+        ("SELECT Foo, * FROM (SELECT 1 AS FOO UNION ALL SELECT 2 AS foo)", "Foo,FOO"),
+        ("(SELECT 1 AS A UNION SELECT 2 AS b) ORDER BY a LIMIT 1", "A"),
+        ("SELECT CURRENT_DATE, Grp || 'x', CAST(ROW(1) AS ROW(x INTEGER)).X FROM t", "_col0,_col1,X"),
         ("SELECT *, * FROM named", "x,y,x,y"),
         ("SELECT * FROM (SELECT 1), (SELECT 1)", "_col0,_col0"),
         ("SELECT current_schema, current_catalog, now()", "_col0,_col1,_col2"),
@@ -405,8 +414,29 @@ fn errors_have_athenas_names_and_their_place() {
         ("SELECT id, count(*) FROM t", "EXPRESSION_NOT_AGGREGATE: line 1:8: 't.id' must be an aggregate expression"),
         ("SELECT x FROM (SELECT 1 AS x), (SELECT 2 AS x)", "AMBIGUOUS_NAME: line 1:8: Column 'x' is ambiguous"),
         ("SELECT 1 AS 'x'", "mismatched input 'x', expecting: a name"),
-        ("SELECT 'a' || 1", "TYPE_MISMATCH: "),
-        ("SELECT id + 'a' FROM t", "TYPE_MISMATCH: line 1:8: Cannot coerce arithmetic expression"),
+        ("SELECT 'a' || 1", "FUNCTION_NOT_FOUND: line 1:12: Unexpected parameters (varchar, bigint) for function concat"),
+        ("SELECT id + 'a' FROM t", "TYPE_MISMATCH: line 1:11: Cannot apply operator: bigint + varchar"),
+        (
+            "SELECT (id * 2) < 'a' OR\n length(name) || 'x' = '' FROM t",
+            "FUNCTION_NOT_FOUND: line 2:15: Unexpected parameters (bigint, varchar)",
+        ),
+        (
+            "WITH a AS (SELECT id = ARRAY[1] AS x FROM t) SELECT * FROM a",
+            "TYPE_MISMATCH: line 1:22: Cannot apply operator: bigint = array(bigint)",
+        ),
+        (
+            "SELECT 1 FROM t WHERE EXISTS (SELECT 1 FROM t b WHERE b.id -\n b.name > 1)",
+            "TYPE_MISMATCH: line 1:60: Cannot apply operator: bigint - varchar",
+        ),
+        ("SELECT CAST(id AS date) FROM t", "TYPE_MISMATCH: line 1:8: Cannot cast bigint to date"),
+        ("SELECT a FROM (SELECT 1 AS a, 2 AS a)", "AMBIGUOUS_NAME: line 1:8: Column 'a' is ambiguous"),
+        ("SELECT id FROM t WHERE sum(id) > 1", "EXPRESSION_NOT_SCALAR: line 1:24: WHERE clause cannot contain aggregations"),
+        ("SELECT lag(id) FROM t", "MISSING_OVER: line 1:8: Window function 'lag' requires an OVER clause"),
+        ("SELECT FROM t", "line 1:8: mismatched input 'FROM'. Expecting: an expression"),
+        ("SELECT 1 FROM", "line 1:14: mismatched input '<EOF>'. Expecting: "),
+        ("SELECT try_cast('x' AS foo)", "TYPE_NOT_FOUND: line 1:8: Unknown type: foo"),
+        ("SELECT count(id, 1) FROM t", "FUNCTION_NOT_FOUND: line 1:8: Unexpected parameters for function count"),
+        ("SELECT 9223372036854775808", "INVALID_LITERAL: line 1:8: Invalid numeric literal: 9223372036854775808"),
         ("SELECT * FROM broken", "view 'awsdatacatalog.default.broken': COLUMN_NOT_FOUND: line 1:8: Column 'nope'"),
         ("SELECT * FROM stale", "view 'awsdatacatalog.default.stale': VIEW_IS_STALE: "),
         ("SELECT * FROM loop", "views nest more than 32 deep"),

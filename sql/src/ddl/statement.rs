@@ -168,7 +168,7 @@ pub enum DdlStatement {
         columns: Vec<String>,
         /// COMMENT.
         comment: Option<String>,
-        /// The query's text.
+        /// The query's text behind as many blanks and lines as there are before it in the statement, so that errors have their places.
         query: String,
     },
     /// DROP TABLE.

@@ -1,41 +1,23 @@
 //! `avg` of decimals with the digits of its argument, as Athena has it; the engine's has four more, and cuts off behind them.
 //! Likewise that of reals, which is a real.
 
-use super::with_schema_again;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::expr::{AggregateFunction, WindowFunctionDefinition};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast};
-use datafusion::optimizer::AnalyzerRule;
 
-/// The analyzer rule; runs before type coercion, which makes comparisons fit the new types.
-#[derive(Debug)]
-pub(crate) struct Averages;
-
-impl AnalyzerRule for Averages {
-    fn name(&self) -> &str {
-        "athena_averages"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let rewritten = plan.transform_up_with_subqueries(|node| {
-            let node = match &node {
-                LogicalPlan::Aggregate(aggregate) => rounded(&node, &aggregate.input, &aggregate.aggr_expr)?,
-                LogicalPlan::Window(window) => rounded(&node, &window.input, &window.window_expr)?,
-                _ => None,
-            }
-            .map_or_else(|| Transformed::no(node), Transformed::yes);
-            // What is above may have another type now.
-            node.map_data(with_schema_again)
-        })?;
-        Ok(rewritten.data)
-    }
+/// `node` with its averages, which are the last of its columns, rounded; what they are of has its type by now.
+pub(super) fn rounded(node: LogicalPlan) -> Result<LogicalPlan> {
+    let rounded = match &node {
+        LogicalPlan::Aggregate(aggregate) => with_rounded(&node, &aggregate.input, &aggregate.aggr_expr)?,
+        LogicalPlan::Window(window) => with_rounded(&node, &window.input, &window.window_expr)?,
+        _ => None,
+    };
+    Ok(rounded.unwrap_or(node))
 }
 
-/// `node` with its averages, which are the last of its columns, rounded; none when it has no such.
-fn rounded(node: &LogicalPlan, input: &LogicalPlan, functions: &[Expr]) -> Result<Option<LogicalPlan>> {
+/// The same; none when there are no such.
+fn with_rounded(node: &LogicalPlan, input: &LogicalPlan, functions: &[Expr]) -> Result<Option<LogicalPlan>> {
     let schema = node.schema();
     let first = schema.fields().len().saturating_sub(functions.len());
     let mut found = false;

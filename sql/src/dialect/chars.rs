@@ -6,7 +6,7 @@
 
 use super::operators::own;
 use super::{casts, with_schema_again};
-use datafusion::arrow::datatypes::Field;
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, JoinConstraint, LogicalPlan, Operator, Subquery, TryCast, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
-use engine::functions::{CHAR, CHAR_MARK};
+use engine::functions::{CHAR, CHAR_MARK, STORED_TEXT};
 
 /// What [`CHAR`] is called in a cast that may fail.
 const TRY_CHAR: &str = "owlet_try_cast_char";
@@ -62,6 +62,15 @@ pub(crate) fn with_chars(plan: LogicalPlan) -> Result<LogicalPlan> {
         Ok(node)
     })?;
     Ok(rewritten.data)
+}
+
+/// `column`, of `field`, as `INSERT` writes it into a column of the type `kind`, of `length` characters: longer texts are an error.
+pub fn stored_text(column: Expr, field: &Field, length: u32, kind: &str) -> Result<Expr> {
+    let text = match mark_of(field) {
+        Some(_) => own(TO_TEXT[0], vec![column])?,
+        None => Expr::Cast(Cast::new(Box::new(column), DataType::Utf8)),
+    };
+    own(STORED_TEXT, vec![text, lit(i64::from(length)), lit(kind)])
 }
 
 /// Whether a `char(n)` is anywhere in `plan`.

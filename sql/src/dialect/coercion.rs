@@ -3,14 +3,14 @@
 //! DataFusion makes decimals of doubles, dates of numbers, and one time zone of several; and it has an order for NaN.
 
 use super::casts::{is_text, mixed};
-use super::{far, floats, operators, with_schema_again};
+use super::{averages, far, floats, maps, operators, outer, with_schema_again};
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::functions::core::expr_fn::nullif;
 use datafusion::functions::math::expr_fn::isnan;
-use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction};
+use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -23,7 +23,9 @@ use engine::functions::{DAY_TIME, JSON, YEAR_MONTH};
 use std::sync::Arc;
 
 /// Functions whose result has the type that all arguments have in common.
-const COMMON: [&str; 2] = ["coalesce", "make_array"];
+const COMMON: [&str; 4] = ["coalesce", "greatest", "least", "make_array"];
+/// Most times that queries inside of a query are told the types of columns outside, which may follow from others.
+const MAX_ROUNDS: usize = 8;
 
 /// The analyzer rule; runs before type coercion.
 #[derive(Debug)]
@@ -35,24 +37,37 @@ impl AnalyzerRule for AthenaCoercion {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let rewritten = plan.transform_up_with_subqueries(|node| {
-            let node = match node {
-                LogicalPlan::Union(union) => unified_union(union)?,
-                node => node,
-            };
-            check_values(&node)?;
-            let schema = merge_schema(&node.inputs());
-            let names = NamePreserver::new(&node);
-            let node = node.map_expressions(|expression| {
-                let name = names.save(&expression);
-                let rewritten = expression.transform_up(|expression| rewrite(expression, &schema))?;
-                Ok(rewritten.update_data(|expression| name.restore(expression)))
-            })?;
-            // What is below may have other types now.
-            node.map_data(with_schema_again)
-        })?;
-        Ok(rewritten.data)
+        let mut plan = coerced(plan)?;
+        for _ in 0..MAX_ROUNDS {
+            let told = outer::with_types(plan)?;
+            if !told.transformed {
+                return Ok(told.data);
+            }
+            plan = coerced(told.data)?;
+        }
+        Ok(plan)
     }
+}
+
+fn coerced(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up_with_subqueries(|node| {
+        let node = match node {
+            LogicalPlan::Union(union) => unified_union(union)?,
+            node => node,
+        };
+        check_values(&node)?;
+        maps::check(&node)?;
+        let schema = merge_schema(&node.inputs());
+        let names = NamePreserver::new(&node);
+        let node = node.map_expressions(|expression| {
+            let name = names.save(&expression);
+            let rewritten = expression.transform_up(|expression| rewrite(expression, &schema))?;
+            Ok(rewritten.update_data(|expression| name.restore(expression)))
+        })?;
+        // What is below may have other types now.
+        node.map_data(with_schema_again)?.map_data(averages::rounded)
+    })?;
+    Ok(rewritten.data)
 }
 
 fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -110,8 +125,14 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Ok(floats::with_nan(Expr::InList(InList::new(Box::new(first), all, negated)), question, negated, changed))
         }
         Expr::Case(case) => cased(case, schema),
-        Expr::AggregateFunction(call) => Ok(floats::counted(call, schema)),
-        Expr::WindowFunction(call) => floats::windowed(call, schema),
+        Expr::AggregateFunction(call) => {
+            check_filter(call.params.filter.as_deref(), schema)?;
+            Ok(floats::counted(call, schema))
+        }
+        Expr::WindowFunction(call) => {
+            check_filter(call.params.filter.as_deref(), schema)?;
+            floats::windowed(with_default(call, schema)?, schema)
+        }
         Expr::ScalarFunction(call) if call.name() == "owlet_try_divide" => Ok(tried(call, schema)),
         Expr::ScalarFunction(call) if call.name() == "nullif" => null_if(call, schema),
         // EXTRACT is planned as the engine's function, to which 27 hours have 27 of them.
@@ -171,6 +192,29 @@ fn computed(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Transfo
         return Transformed::yes(binary(left, op, nullif(right, lit(null))));
     }
     Transformed::no(binary(left, op, right))
+}
+
+fn check_filter(filter: Option<&Expr>, schema: &DFSchema) -> Result<()> {
+    match filter.map(|filter| filter.get_type(schema)) {
+        Some(Ok(of)) if of != DataType::Boolean && !of.is_null() => {
+            Err(DataFusionError::Plan(format!("TYPE_MISMATCH: Filter expression must evaluate to a boolean (actual: {of})")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `lag(value, 1, default)` with both of one type.
+fn with_default(mut call: Box<WindowFunction>, schema: &DFSchema) -> Result<Box<WindowFunction>> {
+    let is_shifted = matches!(call.fun.name(), "lag" | "lead") && call.params.args.len() == 3;
+    if is_shifted && let Some(default) = call.params.args.pop() {
+        let (both, _) = unified(vec![std::mem::take(&mut call.params.args[0]), default], schema, Zones::One)?;
+        let mut both = both.into_iter();
+        if let (Some(value), Some(default)) = (both.next(), both.next()) {
+            call.params.args[0] = value;
+            call.params.args.push(default);
+        }
+    }
+    Ok(call)
 }
 
 /// A division in TRY.
@@ -251,6 +295,14 @@ fn cased(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let (has_operand, has_else) = (expr.is_some(), else_expr.is_some());
     let mut changed = false;
     let mut operand = None;
+    // The engine's way of comparing knows two zeros, and NaN equals itself.
+    let is_floating = expr.as_ref().is_some_and(|operand| operand.get_type(schema).is_ok_and(|of| of.is_floating()));
+    if let Some(operand) = expr.as_ref().filter(|operand| is_floating && !operand.is_volatile()) {
+        let equal = |when: Expr| compared(operand.as_ref().clone(), Operator::Eq, when, schema).map(|equal| equal.data);
+        let conditions = conditions.into_iter().map(equal).collect::<Result<Vec<_>>>()?;
+        let pairs = conditions.into_iter().zip(results).map(|(when, then)| (Box::new(when), Box::new(then))).collect();
+        return Ok(Transformed::yes(cased(Case::new(None, pairs, else_expr), schema)?.data));
+    }
     if let Some(expr) = expr {
         conditions.insert(0, *expr);
         (conditions, changed) = unified(conditions, schema, Zones::Any)?;
@@ -322,7 +374,11 @@ fn common(types: &[DataType], zones: Zones) -> Result<Option<DataType>> {
     if let Some(float) = [DataType::Float64, DataType::Float32].into_iter().find(|float| types.contains(float)) {
         return Ok(Some(float));
     }
-    Ok(if has_decimal && zones == Zones::One { operators::common_decimal(types) } else { None })
+    Ok(match zones {
+        Zones::Any => None,
+        Zones::One if has_decimal => operators::common_decimal(types),
+        Zones::One => [DataType::Int64, DataType::Int32, DataType::Int16].into_iter().find(|whole| types.contains(whole)),
+    })
 }
 
 /// Refuses numbers and texts in one column.
@@ -353,12 +409,12 @@ fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(V
     if zones == Zones::Any
         && let Some(finest) = finest_of_several(&types)
     {
-        let finer = |(expression, of): (Expr, &DataType)| with_unit(expression, of, finest);
+        let finer = |(expression, of): (Expr, &DataType)| far::with_unit(expression, of, finest);
         let all = expressions.into_iter().zip(&types).map(finer).collect::<Result<Vec<_>>>()?;
         return Ok((unified(all, schema, zones)?.0, true));
     }
     if has_zone && types.iter().any(|of| matches!(of, DataType::Timestamp(_, None) | DataType::Date32)) {
-        return Ok((expressions.into_iter().zip(&types).map(in_utc).collect(), true));
+        return Ok((expressions.into_iter().zip(&types).map(far::in_utc).collect(), true));
     }
     if let Some(unit) = unit_beside_dates(&types) {
         let midnight = |(expression, of): (Expr, &DataType)| match of {
@@ -389,29 +445,6 @@ fn unit_beside_dates(types: &[DataType]) -> Option<TimeUnit> {
     unit.filter(|_| types.contains(&DataType::Date32))
 }
 
-/// A timestamp in the unit `finest`. A plain cast would be turned around by the engine, which cuts the digits of a literal off that a
-/// coarser column does not have.
-fn with_unit(moment: Expr, of: &DataType, finest: TimeUnit) -> Result<Expr> {
-    let function = match of {
-        DataType::Timestamp(unit, _) if *unit == finest => return Ok(moment),
-        DataType::Timestamp(_, None) => "owlet_cast_timestamp",
-        DataType::Timestamp(_, Some(_)) => "owlet_cast_timestamp_tz",
-        _ => return Ok(moment),
-    };
-    operators::own(function, vec![moment, lit(super::casts::digits(finest))])
-}
-
-/// A moment without a time zone as one of UTC.
-fn in_utc((moment, of): (Expr, &DataType)) -> Expr {
-    let unit = match of {
-        DataType::Timestamp(unit, None) => *unit,
-        DataType::Date32 => TimeUnit::Millisecond,
-        _ => return moment,
-    };
-    let plain = if *of == DataType::Date32 { cast(moment, DataType::Timestamp(unit, None)) } else { moment };
-    cast(plain, DataType::Timestamp(unit, Some(Arc::from("UTC"))))
-}
-
 /// The inputs of a union with columns of the types that they have in common.
 fn unified_union(union: Union) -> Result<LogicalPlan> {
     let columns = union.inputs.first().map_or(0, |input| input.schema().fields().len());
@@ -420,7 +453,8 @@ fn unified_union(union: Union) -> Result<LogicalPlan> {
         let of = |input: &Arc<LogicalPlan>| input.schema().fields().get(index).map(|field| field.data_type().clone());
         let types: Vec<DataType> = union.inputs.iter().filter_map(of).collect();
         check_mix(&types)?;
-        wanted.push(common(&types, Zones::One)?);
+        let moments = unit_beside_dates(&types).map(|unit| DataType::Timestamp(unit, None));
+        wanted.push(common(&types, Zones::One)?.or(moments));
     }
     if wanted.iter().all(Option::is_none) {
         return Ok(LogicalPlan::Union(union));
@@ -430,7 +464,9 @@ fn unified_union(union: Union) -> Result<LogicalPlan> {
         let one = |((qualifier, field), to): ((_, &Arc<Field>), &Option<DataType>)| {
             let column = Expr::Column(datafusion::common::Column::from((qualifier, field)));
             match to {
-                Some(to) if field.data_type().is_numeric() && field.data_type() != to => {
+                Some(to)
+                    if (field.data_type().is_numeric() || *field.data_type() == DataType::Date32) && field.data_type() != to =>
+                {
                     cast(column, to.clone()).alias(field.name())
                 }
                 _ => column,

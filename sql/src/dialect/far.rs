@@ -1,10 +1,11 @@
-//! Comparisons with a moment like `DATE '9999-12-31'`, which timestamps of nanoseconds do not reach.
+//! Moments next to others: of other units and zones, and like `DATE '9999-12-31'`, which timestamps of nanoseconds do not reach.
 
 use super::operators::own;
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Cast, Expr, ExprSchemable, lit};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, cast, lit};
+use std::sync::Arc;
 
 /// The years that timestamps of nanoseconds have whole.
 const YEARS: std::ops::RangeInclusive<i32> = 1678..=2261;
@@ -53,4 +54,27 @@ fn year(operand: &Expr) -> Option<i32> {
         }
         _ => None,
     }
+}
+
+/// A timestamp in the unit `finest`. A plain cast would be turned around by the engine, which cuts the digits of a literal off that a
+/// coarser column does not have.
+pub(super) fn with_unit(moment: Expr, of: &DataType, finest: TimeUnit) -> Result<Expr> {
+    let function = match of {
+        DataType::Timestamp(unit, _) if *unit == finest => return Ok(moment),
+        DataType::Timestamp(_, None) => "owlet_cast_timestamp",
+        DataType::Timestamp(_, Some(_)) => "owlet_cast_timestamp_tz",
+        _ => return Ok(moment),
+    };
+    own(function, vec![moment, lit(super::casts::digits(finest))])
+}
+
+/// A moment without a time zone as one of UTC.
+pub(super) fn in_utc((moment, of): (Expr, &DataType)) -> Expr {
+    let unit = match of {
+        DataType::Timestamp(unit, None) => *unit,
+        DataType::Date32 => TimeUnit::Millisecond,
+        _ => return moment,
+    };
+    let plain = if *of == DataType::Date32 { cast(moment, DataType::Timestamp(unit, None)) } else { moment };
+    cast(plain, DataType::Timestamp(unit, Some(Arc::from("UTC"))))
 }

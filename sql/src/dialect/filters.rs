@@ -1,6 +1,7 @@
-//! Filters stay above aggregates that give a row where they are given none, and say nothing of a column that is equal to what is
-//! made of it.
+//! Rules of the optimizer: filters stay above aggregates that give a row where they are given none, and say nothing of a column that is
+//! equal to what is made of it; keys of joins have one zero.
 
+use super::floats;
 use datafusion::common::Result;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
@@ -18,7 +19,29 @@ pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         }
     }
     rules.push(Arc::new(EqualToItself));
+    rules.push(Arc::new(ZerosOfKeys));
     rules
+}
+
+/// Gives floating-point keys of joins one zero, once queries inside of a query are joins.
+#[derive(Debug)]
+struct ZerosOfKeys;
+
+impl OptimizerRule for ZerosOfKeys {
+    fn name(&self) -> &'static str {
+        "owlet_zeros_of_keys"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        match plan {
+            LogicalPlan::Join(join) => Ok(floats::joined(join).update_data(LogicalPlan::Join)),
+            plan => Ok(Transformed::no(plan)),
+        }
+    }
 }
 
 /// `lower(s) = s` becomes `(lower(s) = s) IS TRUE`: taken for an equality of two columns, it puts `lower(s)` for each `s` of the

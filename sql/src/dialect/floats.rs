@@ -6,7 +6,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::functions::math::expr_fn::isnan;
 use datafusion::logical_expr::expr::{AggregateFunction, Sort, WindowFunction};
-use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, Projection, lit};
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Join, LogicalPlan, Operator, Projection, lit};
 
 fn is_nan(value: &ScalarValue) -> bool {
     match value {
@@ -108,13 +108,37 @@ pub(super) fn compared_apart(first: &Expr, list: &mut Vec<Expr>, schema: &DFSche
     list.extract_if(.., by_bits).collect()
 }
 
+fn has_one_zero(expression: &Expr) -> bool {
+    match expression {
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Plus, right, .. }) => {
+            matches!(right.as_ref(), Expr::Literal(value, _) if is_zero(value))
+        }
+        _ => false,
+    }
+}
+
 /// `expression` with one zero, if it is a floating-point number.
 pub(super) fn one_zero(expression: Expr, schema: &DFSchema) -> Expr {
+    if has_one_zero(&expression) {
+        return expression;
+    }
     match expression.get_type(schema) {
         Ok(DataType::Float64) => expression + lit(0.0f64),
         Ok(DataType::Float32) => expression + lit(0.0f32),
         _ => expression,
     }
+}
+
+/// A join whose keys, which are compared by their bits, have one zero; whether they had two.
+pub(super) fn joined(mut join: Join) -> Transformed<Join> {
+    let mut changed = false;
+    for (key, schema) in join.on.iter_mut().flat_map(|(left, right)| [(left, join.left.schema()), (right, join.right.schema())]) {
+        if is_floating(key, schema) && !has_one_zero(key) {
+            *key = one_zero(std::mem::take(key), schema);
+            changed = true;
+        }
+    }
+    Transformed::new_transformed(join, changed)
 }
 
 /// Makes those of `expressions` that have two zeros have one; whether there are such.

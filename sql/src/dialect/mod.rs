@@ -16,23 +16,27 @@ pub(crate) mod filters;
 mod floats;
 mod json_calls;
 pub(crate) mod lateral;
+mod maps;
 pub(crate) mod one_row;
 pub(crate) mod operators;
+mod outer;
 pub(crate) mod relations;
 pub(crate) mod rewrite;
 mod statistics;
 pub(crate) mod tokens;
 pub(crate) mod types;
 
+pub use chars::stored_text;
 use datafusion::common::Result;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::planner::{ExprPlanner, RelationPlanner};
 use datafusion::optimizer::Analyzer;
-use datafusion::sql::sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::ast::{CastKind, Expr};
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
-use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::Token;
 use std::any::TypeId;
 use std::sync::Arc;
 
@@ -57,7 +61,6 @@ pub fn session(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     // fit them, and casts are known behind all that.
     let coercion = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
     rules.insert(coercion, Arc::new(coercion::AthenaCoercion));
-    rules.insert(coercion, Arc::new(averages::Averages));
     rules.insert(coercion, Arc::new(chars::Chars));
     rules.push(Arc::new(casts::AthenaCasts));
     let builder = builder.with_analyzer_rules(rules).with_optimizer_rules(filters::optimizer_rules());
@@ -136,6 +139,71 @@ impl Dialect for AthenaDialect {
 
     fn allow_extract_custom(&self) -> bool {
         true
+    }
+
+    /// What words that are no names begin. The parser would read what is wrong in there a second time, as a function or column, and so
+    /// twice as often with each level.
+    fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        let Token::Word(word) = &parser.peek_token_ref().token else { return None };
+        let keyword = if word.quote_style.is_none() { word.keyword } else { Keyword::NoKeyword };
+        let next = &parser.peek_nth_token_ref(1).token;
+        match keyword {
+            Keyword::CASE | Keyword::NOT => {}
+            Keyword::ARRAY if *next == Token::LBracket => {}
+            Keyword::CAST | Keyword::TRY_CAST | Keyword::CEIL | Keyword::FLOOR | Keyword::EXTRACT if *next == Token::LParen => {}
+            Keyword::SUBSTR | Keyword::SUBSTRING if *next == Token::LParen => return Some(parser.parse_substring()),
+            _ => return None,
+        }
+        parser.next_token();
+        Some(match keyword {
+            Keyword::CASE => parser.parse_case_expr(),
+            Keyword::NOT => parser.parse_not(),
+            Keyword::ARRAY => parser.expect_token(&Token::LBracket).and_then(|_| parser.parse_array_expr(true)),
+            Keyword::CAST => parser.parse_cast_expr(CastKind::Cast),
+            Keyword::TRY_CAST => parser.parse_cast_expr(CastKind::TryCast),
+            Keyword::EXTRACT => parser.parse_extract_expr(),
+            ceil_or_floor => parser.parse_ceil_floor_expr(ceil_or_floor == Keyword::CEIL),
+        })
+    }
+
+    /// Words that end a column to the parser, and name it in Trino where nothing that belongs to them follows.
+    fn is_column_alias(&self, word: &Keyword, parser: &mut Parser<'_>) -> bool {
+        const NAMES: [Keyword; 13] = [
+            Keyword::ANALYZE,
+            Keyword::CLUSTER,
+            Keyword::DISTRIBUTE,
+            Keyword::EXCLUDE,
+            Keyword::EXPLAIN,
+            Keyword::FETCH,
+            Keyword::LATERAL,
+            Keyword::LIMIT,
+            Keyword::MINUS,
+            Keyword::OFFSET,
+            Keyword::RETURNING,
+            Keyword::SORT,
+            Keyword::VIEW,
+        ];
+        let is_last = || match &parser.peek_token_ref().token {
+            Token::Comma | Token::RParen | Token::EOF => true,
+            Token::Word(next) => next.keyword == Keyword::FROM,
+            _ => false,
+        };
+        !RESERVED_FOR_COLUMN_ALIAS.contains(word) || NAMES.contains(word) && is_last()
+    }
+
+    /// Words that are operators to the parser and names in Trino.
+    fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
+        match &parser.peek_token_ref().token {
+            Token::Word(word)
+                if matches!(
+                    word.keyword,
+                    Keyword::DIV | Keyword::MATCH | Keyword::MEMBER | Keyword::NOTNULL | Keyword::OVERLAPS | Keyword::XOR
+                ) =>
+            {
+                Some(Ok(self.prec_unknown()))
+            }
+            _ => None,
+        }
     }
 
     /// `a IS DISTINCT FROM b AND c`: what follows AND is no part of the comparison, as it is to the parser.

@@ -2,6 +2,7 @@
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
+use datafusion::functions::datetime::date_part;
 use datafusion::logical_expr::expr::HigherOrderFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
 use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, HigherOrderUDF, ScalarUDF, cast, lit};
@@ -52,6 +53,11 @@ pub(crate) fn own_of_lambdas(name: &str, args: Vec<Expr>) -> Result<Expr> {
 pub(crate) struct AthenaOperators;
 
 impl ExprPlanner for AthenaOperators {
+    /// The engine's is an integer, Athena's a bigint.
+    fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(cast(date_part().call(args), DataType::Int64)))
+    }
+
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         if is_comparison(&expr.op) {
             return times_compared(expr, schema);
@@ -74,7 +80,7 @@ impl ExprPlanner for AthenaOperators {
             // Decimals are for the rule of coercion, which knows what a CASE is of.
             (Checked::Divide, ..) if !is_moment(&left) && !is_moment(&right) => None,
             _ if is_moment(&left) && right.is_numeric() || left.is_numeric() && is_moment(&right) => {
-                return Err(DataFusionError::Plan(format!("TYPE_MISMATCH: '{}' cannot be applied to {left}, {right}", expr.op)));
+                return Err(DataFusionError::Plan(format!("TYPE_MISMATCH: Cannot apply operator: {left} {} {right}", expr.op)));
             }
             _ if left.is_integer() && right.is_integer() => {
                 Some(checked(operation).call(vec![expr.left.clone(), expr.right.clone()]))
@@ -141,7 +147,8 @@ fn concatenated(expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<
     }
     match (&left, &right) {
         (Ok(left), Ok(right)) if is_other(left) || is_other(right) => {
-            Err(DataFusionError::Plan(format!("TYPE_MISMATCH: '||' cannot be applied to {left}, {right}: cast to varchar")))
+            let what = "for function concat: || is of texts, binaries and arrays; cast to varchar";
+            Err(DataFusionError::Plan(format!("FUNCTION_NOT_FOUND: Unexpected parameters ({left}, {right}) {what}")))
         }
         _ => Ok(PlannerResult::Original(expr)),
     }
@@ -189,7 +196,7 @@ fn with_interval(expr: &RawBinaryExpr, operation: Checked, left: &DataType, righ
         Checked::Multiply if left.is_numeric() => call("owlet_multiply_interval", second, first),
         Checked::Multiply if right.is_numeric() => call("owlet_multiply_interval", first, second),
         Checked::Divide if right.is_numeric() => call("owlet_divide_interval", first, second),
-        _ => Err(DataFusionError::Plan(format!("TYPE_MISMATCH: '{}' cannot be applied to {left}, {right}", expr.op))),
+        _ => Err(DataFusionError::Plan(format!("TYPE_MISMATCH: Cannot apply operator: {left} {} {right}", expr.op))),
     }
 }
 

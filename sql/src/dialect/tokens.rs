@@ -3,6 +3,7 @@
 //! Inserted tokens take the place of their neighbour, so that errors point into the text that was written.
 
 mod forms;
+mod limits;
 
 use crate::ddl::hive_statement;
 use crate::dialect::{AthenaDialect, json_calls};
@@ -11,16 +12,10 @@ use crate::tables::is_location;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
-use engine::{Error, ErrorKind, Result};
+use engine::{Error, Result};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-
-/// Most parentheses inside each other; the parser follows fewer in expressions.
-const MAX_NESTING: usize = 200;
-
-/// Most brackets inside each other: the parser tries each twice.
-const MAX_BRACKETS: usize = 25;
 
 /// The tokens of one statement, without whitespace and comments.
 #[derive(Clone, Debug)]
@@ -139,6 +134,15 @@ impl<'a> Tokens<'a> {
         words.iter().enumerate().all(|(offset, word)| self.word(index + offset) == *word)
     }
 
+    /// The word that starts at `place`, as it is written.
+    pub(crate) fn name_at(&self, place: Location) -> Option<&str> {
+        let at = self.tokens.binary_search_by_key(&place, |token| token.span.start).ok()?;
+        match &self.tokens.get(at)?.token {
+            Token::Word(word) => Some(&word.value),
+            _ => None,
+        }
+    }
+
     /// Where the token at `index` starts; behind the last one, the end of the statement.
     pub(crate) fn place(&self, index: usize) -> Location {
         self.tokens.get(index).map_or(self.end, |token| token.span.start)
@@ -199,47 +203,13 @@ impl<'a> Tokens<'a> {
         closings
     }
 
-    /// The parser follows types without counting how deep it is.
-    fn check_nesting(&self) -> Result<()> {
-        let (mut depth, mut brackets): (usize, usize) = (0, 0);
-        for (index, token) in self.tokens.iter().enumerate() {
-            let before = index.checked_sub(1);
-            match &token.token {
-                Token::LParen => depth += 1,
-                Token::RParen | Token::Gt => depth = depth.saturating_sub(1),
-                Token::ShiftRight => depth = depth.saturating_sub(2),
-                Token::Lt if before.is_some_and(|before| matches!(self.word(before).as_str(), "ARRAY" | "STRUCT" | "MAP")) => {
-                    depth += 1
-                }
-                // `INTEGER[][]`
-                Token::LBracket if self.get(index + 1) == Some(&Token::RBracket) => {
-                    let is_next = before.and_then(|before| self.get(before)) == Some(&Token::RBracket);
-                    brackets = if is_next { brackets + 1 } else { 0 };
-                }
-                Token::LBracket => depth += 1,
-                Token::RBracket if before.and_then(|before| self.get(before)) != Some(&Token::LBracket) => {
-                    depth = depth.saturating_sub(1);
-                }
-                _ => {}
-            }
-            if depth > MAX_NESTING || brackets > MAX_BRACKETS {
-                let place = self.place(index);
-                let message = format!(
-                    "line {}:{}: parentheses nest more than {MAX_NESTING} deep, or brackets more than {MAX_BRACKETS}",
-                    place.line, place.column
-                );
-                return Err(Error::new(ErrorKind::LimitExceeded, message));
-            }
-        }
-        Ok(())
-    }
-
     /// These tokens as the parser can read them, with an end that has a place.
     ///
     /// # Errors
     /// For forms that are refused: `GROUP BY DISTINCT`, `UESCAPE`.
     pub(crate) fn for_parser(&self) -> Result<Vec<TokenWithSpan>> {
         self.check_nesting()?;
+        self.check_numbers()?;
         let edits = Edits::of(self)?;
         let mut tokens = Vec::with_capacity(self.tokens.len() + 16);
         let mut types = TypeForms::default();
@@ -430,6 +400,9 @@ impl TypeForms {
                 Some(Open::TypeAngle) => Token::Gt,
                 _ => Token::RParen,
             },
+            Token::Word(word) if word.quote_style.is_none() && !in_type && is_name(word, following) => {
+                Token::Word(Word { value: word.value.to_lowercase(), quote_style: Some('"'), keyword: Keyword::NoKeyword })
+            }
             Token::Word(word) if word.quote_style.is_none() => self.word(word, following == Some(&Token::LParen), in_type),
             Token::Word(word) => Token::Word(lower_cased(word)),
             Token::UnicodeStringLiteral(text) => Token::SingleQuotedString(text.clone()),
@@ -455,6 +428,21 @@ impl TypeForms {
             _ => {}
         }
         Token::Word(word.clone())
+    }
+}
+
+/// Whether `word` means something to the parser and is a name to Athena, with what is `following` it.
+fn is_name(word: &Word, following: Option<&Token>) -> bool {
+    match word.keyword {
+        Keyword::USER | Keyword::SESSION_USER | Keyword::TOP => following != Some(&Token::LParen),
+        Keyword::STRUCT => !matches!(following, Some(Token::LParen | Token::Lt)),
+        Keyword::INTERVAL => {
+            matches!(
+                following,
+                None | Some(Token::Comma | Token::RParen | Token::Period | Token::Eq | Token::Neq | Token::Lt | Token::Gt)
+            ) || matches!(following, Some(Token::Word(next)) if matches!(next.keyword, Keyword::FROM | Keyword::AS | Keyword::IS | Keyword::IN))
+        }
+        _ => false,
     }
 }
 

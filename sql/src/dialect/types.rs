@@ -26,8 +26,31 @@ impl TypePlanner for AthenaTypes {
     }
 }
 
+/// Types of Trino's that are none here.
+const OTHERS: [&str; 10] = [
+    "hyperloglog",
+    "p4hyperloglog",
+    "setdigest",
+    "qdigest",
+    "tdigest",
+    "ipaddress",
+    "geometry",
+    "sphericalgeography",
+    "color",
+    "uuid",
+];
+
 fn refused(sql_type: &SqlType) -> DataFusionError {
-    DataFusionError::NotImplemented(format!("the type {sql_type}"))
+    match sql_type {
+        SqlType::Custom(name, _) if !OTHERS.contains(&name.to_string().to_lowercase().as_str()) => {
+            DataFusionError::Plan(format!("TYPE_NOT_FOUND: Unknown type: {name}"))
+        }
+        SqlType::Decimal(_) | SqlType::Numeric(_) | SqlType::Dec(_) => {
+            let range = format!("1 to {MAX_DECIMAL_DIGITS} digits, and at most as many behind the point");
+            DataFusionError::Plan(format!("TYPE_NOT_FOUND: Unknown type: {sql_type}: decimals have {range}"))
+        }
+        _ => DataFusionError::NotImplemented(format!("the type {sql_type}")),
+    }
 }
 
 /// Arrow's type for values of `sql_type`.

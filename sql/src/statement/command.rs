@@ -1,7 +1,7 @@
 //! Statements around statements, and those that go elsewhere or nowhere.
 
 use super::write::{name_part, table_name};
-use super::{Limits, Statement, StatementKind, check_preparable, classify, with_query};
+use super::{Limits, Statement, StatementKind, Written, check_preparable, classify, with_query};
 use crate::dialect::tokens::Tokens;
 use datafusion::sql::parser::{DFParserBuilder, Statement as ParsedStatement};
 use datafusion::sql::sqlparser::ast::Statement as AstStatement;
@@ -202,9 +202,12 @@ pub(super) fn ddl(tokens: &Tokens<'_>) -> Result<Statement> {
     let skipped = if tokens.are(1, &["OR", "REPLACE"]) { 3 } else { 1 };
     let what = tokens.word(skipped);
     match what.as_str() {
-        "DATABASE" | "SCHEMA" | "TABLE" | "VIEW" | "EXTERNAL" | "PROTECTED" => {
-            Ok(Statement { kind: StatementKind::Ddl, parsed: None, text: tokens.source().to_string() })
-        }
+        "DATABASE" | "SCHEMA" | "TABLE" | "VIEW" | "EXTERNAL" | "PROTECTED" => Ok(Statement {
+            kind: StatementKind::Ddl,
+            parsed: None,
+            text: tokens.source().to_string(),
+            written: Written::default(),
+        }),
         "" => Err(tokens.expected(skipped, "DATABASE, SCHEMA, TABLE, EXTERNAL TABLE, VIEW")),
         _ => Err(tokens.not_supported(0, &format!("{} {what}", tokens.word(0)))),
     }

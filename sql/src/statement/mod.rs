@@ -1,7 +1,9 @@
 //! Text to a closed set of statements, within limits of size and depth.
 
 mod command;
+mod places;
 mod query;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -16,8 +18,10 @@ use datafusion::sql::sqlparser::ast::{Query, Statement as AstStatement};
 use engine::settings::Settings;
 use engine::{Error, ErrorKind, Result};
 
+pub(crate) use places::Places;
 use query::parse_query;
 pub(crate) use query::{REWRITTEN_DEPTH, parse_expression};
+use shown::ShownNames;
 
 /// What a text may measure.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +48,15 @@ pub struct Statement {
     pub parsed: Option<ParsedStatement>,
     /// Its text, without comments around it and without the semicolon.
     pub text: String,
+    /// What of the query's text is not in its tree.
+    pub written: Written,
+}
+
+/// What a query's text has besides what it means.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    pub(crate) names: ShownNames,
+    pub(crate) places: Places,
 }
 
 /// What a statement asks for.
@@ -143,7 +156,7 @@ pub(crate) fn check_size(sql: &str, limits: Limits) -> Result<()> {
 }
 
 fn classify(tokens: &Tokens<'_>, limits: Limits) -> Result<Statement> {
-    let without_query = |kind| Statement { kind, parsed: None, text: tokens.source().to_string() };
+    let without_query = |kind| Statement { kind, parsed: None, text: tokens.source().to_string(), written: Written::default() };
     let first = tokens.word(0);
     match first.as_str() {
         "EXPLAIN" => command::explain(tokens, limits),
@@ -176,7 +189,8 @@ fn starts_query(tokens: &Tokens<'_>, index: usize) -> bool {
 
 /// The statement of `kind` over the query of `part`.
 fn with_query(kind: StatementKind, all: &Tokens<'_>, part: &Tokens<'_>, limits: Limits) -> Result<Statement> {
-    let query = parse_query(part, limits)?;
+    let (query, names) = parse_query(part, limits)?;
+    let written = Written { names, places: Places::of(part) };
     let parsed = Some(ParsedStatement::Statement(Box::new(AstStatement::Query(query))));
-    Ok(Statement { kind, parsed, text: all.source().to_string() })
+    Ok(Statement { kind, parsed, text: all.source().to_string(), written })
 }

@@ -99,7 +99,7 @@ pub(super) fn is_create_table_as(tokens: &Tokens<'_>) -> bool {
     let mut at = 2;
     while at < tokens.len() {
         if tokens.word(at) == "AS" {
-            return starts_query(tokens, at + 1);
+            return starts_query(tokens, at + 1) || tokens.word(at - 1) != "STORED";
         }
         at = closings.get(&at).map_or(at, |close| *close) + 1;
     }

@@ -432,7 +432,7 @@ fn what_a_format_cannot_hold_is_refused_before_anything_is_written() {
             ("select 'a,b' || dn as c from dim", text(), "delimiter"),
             ("select case when dk = 7 then '\\N' else dn end as c from dim", text(), "NULL"),
             ("select x / 0 as c from fact", json(), "NaN"),
-            ("select arrow_cast(18446744073709547617, 'UInt64') as c from fact", parquet(), "Int64"),
+            ("select arrow_cast('18446744073709547617', 'UInt64') as c from fact", parquet(), "Int64"),
         ] {
             let spec = WriteSpec { format, ..spec(folder.path(), &["c"]) };
             let error = cluster.write(sql, &spec).await.map(|outcome| outcome.rows).expect_err(sql);

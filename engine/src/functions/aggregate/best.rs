@@ -27,7 +27,7 @@ pub(super) fn all() -> Vec<Aggregate> {
     ]
 }
 
-/// `max` and `min`: DataFusion's with one argument, ours with a count.
+/// `max` and `min`: DataFusion's with one argument, ours with a count and of arrays and rows.
 pub(super) fn with_extremes() -> impl Iterator<Item = Arc<AggregateUDF>> {
     let both = [(max_udaf(), true), (min_udaf(), false)];
     both.into_iter().map(|(inner, largest)| {
@@ -35,8 +35,12 @@ pub(super) fn with_extremes() -> impl Iterator<Item = Arc<AggregateUDF>> {
             true => Aggregate::new("max", n_types, n_result, n_states, |args| make_n(args, true)),
             false => Aggregate::new("min", n_types, n_result, n_states, |args| make_n(args, false)),
         };
+        let nested = match largest {
+            true => Aggregate::new("max", one_type, one_result, n_states, |args| make_one(args, true)),
+            false => Aggregate::new("min", one_type, one_result, n_states, |args| make_one(args, false)),
+        };
         let signature = Signature::user_defined(Volatility::Immutable);
-        Arc::new(AggregateUDF::new_from_impl(Extreme { inner, several, signature }))
+        Arc::new(AggregateUDF::new_from_impl(Extreme { inner, several, nested, signature }))
     })
 }
 
@@ -67,6 +71,21 @@ fn n_result(types: &[DataType]) -> Result<DataType> {
 
 fn n_states(types: &[DataType]) -> Result<Vec<DataType>> {
     Ok(vec![list_of(types[0].clone())])
+}
+
+fn one_type(types: &[DataType]) -> Result<Vec<DataType>> {
+    check_count(types, 1..=1)?;
+    // Maps have no order.
+    converter(&types[0])?;
+    Ok(types.to_vec())
+}
+
+fn one_result(types: &[DataType]) -> Result<DataType> {
+    Ok(types[0].clone())
+}
+
+fn make_one(args: &Args<'_>, largest: bool) -> Result<Box<dyn Accumulator>> {
+    Ok(Box::new(Best::new(&args.types[..1], largest, None, args.result)?))
 }
 
 fn make_by(args: &Args<'_>, largest: bool) -> Result<Box<dyn Accumulator>> {
@@ -187,17 +206,26 @@ impl Accumulator for Best {
     }
 }
 
-/// `max` or `min`, which all goes to DataFusion's unless there is a count.
+/// `max` or `min`, which all goes to DataFusion's unless there is a count or a nested value.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Extreme {
     inner: Arc<AggregateUDF>,
     several: Aggregate,
+    nested: Aggregate,
     signature: Signature,
 }
 
 impl Extreme {
-    fn of(&self, argument_count: usize) -> &dyn AggregateUDFImpl {
-        if argument_count > 1 { &self.several } else { self.inner.inner().as_ref() }
+    fn of<'a>(&self, mut types: impl ExactSizeIterator<Item = &'a DataType>) -> &dyn AggregateUDFImpl {
+        match types.len() {
+            2.. => &self.several,
+            _ if types.next().is_some_and(DataType::is_nested) => &self.nested,
+            _ => self.inner.inner().as_ref(),
+        }
+    }
+
+    fn of_fields(&self, fields: &[FieldRef]) -> &dyn AggregateUDFImpl {
+        self.of(fields.iter().map(|field| field.data_type()))
     }
 }
 
@@ -226,34 +254,34 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.of(types.len()).coerce_types(types)
+        self.of(types.iter()).coerce_types(types)
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.of(types.len()).return_type(types)
+        self.of(types.iter()).return_type(types)
     }
 
     fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
-        self.of(fields.len()).return_field(fields)
+        self.of_fields(fields).return_field(fields)
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let of = floating(&args);
-        let inner = self.of(args.exprs.len()).accumulator(args)?;
+        let inner = self.of_fields(args.expr_fields).accumulator(args)?;
         Ok(wrapped(inner, of))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        self.of(args.input_fields.len()).state_fields(args)
+        self.of_fields(args.input_fields).state_fields(args)
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        self.of(args.exprs.len()).groups_accumulator_supported(args)
+        self.of_fields(args.expr_fields).groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
         let of = floating(&args);
-        let inner = self.of(args.exprs.len()).create_groups_accumulator(args)?;
+        let inner = self.of_fields(args.expr_fields).create_groups_accumulator(args)?;
         match of {
             Some(of) => Ok(Box::new(WithoutNan::new(inner, of))),
             None => Ok(inner),
@@ -262,7 +290,7 @@ impl AggregateUDFImpl for Extreme {
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let of = floating(&args);
-        let inner = self.of(args.exprs.len()).create_sliding_accumulator(args)?;
+        let inner = self.of_fields(args.expr_fields).create_sliding_accumulator(args)?;
         Ok(wrapped(inner, of))
     }
 

@@ -5,6 +5,8 @@ mod best;
 mod collect;
 mod count_if;
 mod distinct;
+mod framed;
+mod gather;
 mod hll;
 mod moments;
 mod nan;
@@ -20,7 +22,7 @@ use arrow::array::{Array, ArrayRef, AsArray, UInt64Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err, not_impl_err};
-use datafusion::functions_aggregate::{any_value, bit_and_or_xor, bool_and_or, variance};
+use datafusion::functions_aggregate::{any_value, bit_and_or_xor, bool_and_or, correlation, covariance, regr, stddev, variance};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
@@ -29,23 +31,31 @@ use std::sync::Arc;
 
 /// Adds the functions of this module.
 pub(super) fn add(functions: &mut Functions) {
-    let same = [
-        (any_value::any_value_udaf(), "arbitrary"),
-        (bool_and_or::bool_and_udaf(), "every"),
-        (bit_and_or_xor::bit_and_udaf(), "bitwise_and_agg"),
-        (bit_and_or_xor::bit_or_udaf(), "bitwise_or_agg"),
-        (bit_and_or_xor::bit_xor_udaf(), "bitwise_xor_agg"),
-        (variance::var_samp_udaf(), "variance"),
+    let framed = [
+        (any_value::any_value_udaf(), Some("arbitrary")),
+        (bool_and_or::bool_and_udaf(), Some("every")),
+        (bool_and_or::bool_or_udaf(), None),
+        (bit_and_or_xor::bit_and_udaf(), Some("bitwise_and_agg")),
+        (bit_and_or_xor::bit_or_udaf(), Some("bitwise_or_agg")),
+        (bit_and_or_xor::bit_xor_udaf(), Some("bitwise_xor_agg")),
+        (correlation::corr_udaf(), None),
+        (covariance::covar_pop_udaf(), None),
+        (covariance::covar_samp_udaf(), None),
+        (regr::regr_intercept_udaf(), None),
+        (regr::regr_slope_udaf(), None),
+        (stddev::stddev_udaf(), None),
+        (stddev::stddev_pop_udaf(), None),
+        (variance::var_pop_udaf(), None),
+        (variance::var_samp_udaf(), Some("variance")),
     ];
-    for (function, alias) in same {
-        functions.aggregate.push(Arc::new(function.as_ref().clone().with_aliases([alias])));
-    }
+    functions.aggregate.extend(framed.map(|(function, alias)| framed::framed(function, alias)));
     let modules = [best::all(), collect::all(), moments::all(), percentile::all()];
     let own = modules.into_iter().flatten().map(AggregateUDF::new_from_impl);
     functions.aggregate.extend(own.map(Arc::new));
     functions.aggregate.extend(best::with_extremes());
     functions.aggregate.extend(refused::all().map(Arc::new));
     functions.aggregate.push(Arc::new(AggregateUDF::new_from_impl(count_if::CountIf::new())));
+    functions.aggregate.push(Arc::new(AggregateUDF::new_from_impl(gather::ArrayAgg::new())));
     functions.aggregate.push(Arc::new(AggregateUDF::new_from_impl(sum::Sum::new())));
     functions.aggregate.push(Arc::new(AggregateUDF::new_from_impl(sliding::Avg::new())));
     functions.aggregate.push(Arc::new(AggregateUDF::new_from_impl(hll::ApproxDistinct::new())));

@@ -1,10 +1,12 @@
-//! `listagg(x, ',' ON OVERFLOW TRUNCATE '...' WITH COUNT)` of the array of all `x`: as many as there is room for.
+//! `listagg(x, ',')` of the array of all `x`; with `ON OVERFLOW TRUNCATE '...' WITH COUNT` of as many as there is room for.
 
-use crate::functions::nested::{Call, as_list, check_count};
+use crate::functions::conversion::type_name;
+use crate::functions::define::is_text;
+use crate::functions::nested::{Call, as_list, check_count, list_item};
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, exec_err, plan_err};
 use std::sync::Arc;
 
 /// Most bytes of the values and what is between them.
@@ -12,10 +14,19 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// Most bytes of what stands for the rest.
 const MAX_FILLER_BYTES: usize = 65_536;
 
-/// An array of texts, what is between them, what stands for those without room, and whether their count follows it.
+/// An array of texts, what is between them, what stands for those without room, NULL where that is an error, and whether their count
+/// follows it.
 pub(super) fn types(types: &[DataType]) -> Result<Vec<DataType>> {
     check_count(types, 4..=4)?;
-    Ok(vec![as_list(&types[0])?, DataType::Utf8, DataType::Utf8, DataType::Boolean])
+    let list = as_list(&types[0])?;
+    let item = list_item(&list).unwrap_or(DataType::Null);
+    if !is_text(&item) && !item.is_null() {
+        return plan_err!(
+            "Unexpected parameters ({}, varchar) for function listagg; it takes (varchar, varchar)",
+            type_name(&item)
+        );
+    }
+    Ok(vec![list, DataType::Utf8, DataType::Utf8, DataType::Boolean])
 }
 
 pub(super) fn listagg(call: &Call<'_>) -> Result<ArrayRef> {
@@ -29,6 +40,16 @@ pub(super) fn listagg(call: &Call<'_>) -> Result<ArrayRef> {
         let known: Vec<&str> = lists.range(row).filter(|at| texts.is_valid(*at)).map(|at| texts.value(at)).collect();
         if known.is_empty() {
             all.push(None);
+            continue;
+        }
+        if fillers.is_null(row) {
+            let separators_len = (known.len() - 1).saturating_mul(separators.value(row).len());
+            if known.iter().map(|text| text.len()).sum::<usize>().saturating_add(separators_len) > MAX_BYTES {
+                return exec_err!(
+                    "Concatenated string has the length in bytes larger than the maximum output length {MAX_BYTES}"
+                );
+            }
+            all.push(Some(known.join(separators.value(row))));
             continue;
         }
         let filler = fillers.value(row);

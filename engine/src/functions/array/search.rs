@@ -16,7 +16,7 @@ pub(super) fn contains(call: &Call<'_>) -> Result<ArrayRef> {
     check_known(&lists.values).and_then(|()| check_known(element))?;
     let [rows, wanted] = keys([&lists.values, element])?;
     let one = |row: usize| {
-        if lists.is_null(row) || element.is_null(row) {
+        if lists.is_null(row) || is_unknown(element, row) {
             return None;
         }
         let wanted = wanted.row(row);
@@ -26,6 +26,11 @@ pub(super) fn contains(call: &Call<'_>) -> Result<ArrayRef> {
         lists.range(row).all(|place| lists.values.is_valid(place)).then_some(false)
     };
     Ok(Arc::new((0..call.rows).map(one).collect::<BooleanArray>()))
+}
+
+/// Whether a value is NULL, also in an array that has no type and so no list of its NULLs.
+fn is_unknown(values: &ArrayRef, row: usize) -> bool {
+    values.data_type().is_null() || values.is_null(row)
 }
 
 /// `contains_sequence(array, part)`: whether the part's elements occur in it one after the other.
@@ -54,7 +59,7 @@ pub(super) fn position(call: &Call<'_>) -> Result<ArrayRef> {
     let mut positions = Vec::with_capacity(call.rows);
     for row in 0..call.rows {
         let instance = instances.map_or(Some(1), |all| all.is_valid(row).then(|| all.value(row)));
-        let (Some(instance), false) = (instance, lists.is_null(row) || element.is_null(row)) else {
+        let (Some(instance), false) = (instance, lists.is_null(row) || is_unknown(element, row)) else {
             positions.push(None);
             continue;
         };

@@ -12,7 +12,7 @@ mod types;
 pub use decimal::TRY_CAST_DECIMAL;
 pub(in crate::functions) use decimal::parse as parse_decimal;
 pub(in crate::functions) use number::{parse_double, parse_integer, parse_real};
-pub use text::{CHAR, CHAR_MARK};
+pub use text::{CHAR, CHAR_MARK, STORED_TEXT};
 pub use types::type_name;
 pub(crate) use types::{cast_double, cast_real, decimal_text, java_double, java_real};
 

@@ -17,6 +17,8 @@ use datafusion::common::{Result, exec_err, plan_err};
 pub const CHAR: &str = "owlet_cast_char";
 /// What the metadata of the field of a `char(n)` have its length under.
 pub const CHAR_MARK: &str = "owlet.char";
+/// Name of the function of a text, a number and the name of a type that gives the text as `INSERT` writes it.
+pub const STORED_TEXT: &str = "owlet_stored_text";
 
 /// Most characters of a `char(n)`.
 const MAX_CHARS: usize = 65_536;
@@ -170,6 +172,26 @@ fn cast_char(call: &Call<'_>) -> Result<ArrayRef> {
     })
 }
 
+/// A text as `INSERT` writes it into a column of the type in the third argument, which has as many characters as the second one
+/// says: what would be cut off must be spaces.
+fn stored_text(call: &Call<'_>) -> Result<ArrayRef> {
+    let (texts, lengths, types) = (call.texts(0)?, call.values::<Int64Type>(1)?, call.texts(2)?);
+    call.make_texts(|row| {
+        let (Some(text), Some(length)) = (texts.get(row), lengths.get(row)) else { return Ok(None) };
+        let end =
+            usize::try_from(length).ok().and_then(|length| text.char_indices().nth(length)).map_or(text.len(), |(end, _)| end);
+        match text.split_at(end) {
+            (stored, rest) if rest.bytes().all(|byte| byte == b' ') => Ok(Some(stored)),
+            _ => {
+                let to = types.get(row).unwrap_or("varchar");
+                exec_err!(
+                    "INVALID_CAST_ARGUMENT: Cannot truncate non-space characters when casting from varchar to {to} on INSERT"
+                )
+            }
+        }
+    })
+}
+
 /// A UUID, which is its text in lower case here.
 fn cast_uuid(call: &Call<'_>, lenient: bool) -> Result<ArrayRef> {
     let texts = call.texts(0)?;
@@ -201,6 +223,8 @@ pub(super) fn register(functions: &mut Functions) {
     for name in [CHAR, "owlet_try_cast_char"] {
         functions.scalar.push(define(name).form(&[Arg::Text, Arg::Bigint], DataType::Utf8, cast_char).marked(CHAR_MARK).udf());
     }
+    let stored = define(STORED_TEXT).form(&[Arg::Text, Arg::Bigint, Arg::Text], DataType::Utf8, stored_text);
+    functions.scalar.push(stored.udf());
     let type_of = |call: &Call<'_>| {
         let name = type_name(call.input(0)?.array.data_type());
         call.make_texts(|_| Ok(Some(name.as_str())))

@@ -93,28 +93,29 @@ fn fill(call: &Call<'_>) -> Result<ArrayRef> {
             made.append_null();
             continue;
         }
-        made.append_value(filled(values.value(row), patterns.get(sources.value(row))?, lists, row)?);
+        made.append_option(filled(values.value(row), patterns.get(sources.value(row))?, lists, row)?);
     }
     Ok(Arc::new(made.finish()))
 }
 
-fn filled(text: &str, pattern: &Pattern, lists: &ListArray, row: usize) -> Result<String> {
+/// None where the lambda gives NULL for one of the matches.
+fn filled(text: &str, pattern: &Pattern, lists: &ListArray, row: usize) -> Result<Option<String>> {
     let list = lists.value(row);
     let Some(replacements) = list.as_string_opt::<i32>() else { return internal_err!("the elements are no texts") };
+    if replacements.null_count() > 0 {
+        return Ok(None);
+    }
     let (mut filled, mut end, mut index) = (String::new(), 0, 0);
     pattern.each_match(text, 0, false, |whole, _| {
         filled.push_str(text.get(end..whole.start).unwrap_or_default());
         if index >= replacements.len() {
             return exec_err!("regexp_replace with a lambda needs a text and a pattern that stay the same");
         }
-        // NULL is nothing.
-        if replacements.is_valid(index) {
-            filled.push_str(replacements.value(index));
-        }
+        filled.push_str(replacements.value(index));
         (end, index) = (whole.end, index + 1);
         bounded(filled.len())?;
         Ok(true)
     })?;
     filled.push_str(text.get(end..).unwrap_or_default());
-    Ok(filled)
+    Ok(Some(filled))
 }

@@ -39,7 +39,8 @@ pub trait OpenStore: Send + Sync {
 /// Plans a query without running it, for the columns of a view.
 #[async_trait]
 pub trait DescribeQuery: Send + Sync {
-    /// The columns of `query`, whose unqualified names are in `database`, for the view `own` (its database and its name).
+    /// The columns of `query`, whose unqualified names are in `database`, for the view `own` (its database and its name). Those
+    /// that the query gives no name have an empty one.
     ///
     /// # Errors
     /// When the query cannot be planned, or reads the view itself.
@@ -217,7 +218,7 @@ impl Run<'_> {
         let schema = self.context.queries.columns(query, self.context.database, own).await?;
         if !names.is_empty() && names.len() != schema.fields().len() {
             let text = format!(
-                "MISMATCHED_COLUMN_ALIASES: the view names {} columns and its query has {}",
+                "MISMATCHED_COLUMN_ALIASES: line 1:1: the view names {} columns and its query has {}",
                 names.len(),
                 schema.fields().len()
             );
@@ -227,14 +228,17 @@ impl Run<'_> {
         for (place, field) in schema.fields().iter().enumerate() {
             let name = names.get(place).cloned().unwrap_or_else(|| field.name().to_lowercase());
             if name.is_empty() {
-                return Err(Error::invalid(format!("line 1:1: Column name not specified at position {}", place + 1)));
+                let at = place + 1;
+                return Err(Error::invalid(format!("MISSING_COLUMN_NAME: line 1:1: Column name not specified at position {at}")));
             }
             if columns.iter().any(|known| known.name == name) {
-                return Err(Error::invalid(format!("line 1:1: Column name '{name}' specified more than once")));
+                let text = format!("DUPLICATE_COLUMN_NAME: line 1:1: Column name '{name}' specified more than once");
+                return Err(Error::invalid(text));
             }
             let (hive_type, trino_type) = create::view_types(&name, field.data_type())?;
             columns.push(ViewColumn { name, trino_type, hive_type });
         }
+        let query = query.trim_start();
         // Names of columns are not part of the query: wrapping it gives them without a look into it.
         let original_sql = match names.is_empty() {
             true => query.to_string(),

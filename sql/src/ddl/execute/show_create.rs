@@ -22,8 +22,18 @@ impl Run<'_> {
             return Err(Error::invalid(format!("'{}' is a table: use SHOW CREATE TABLE", table.full_name())));
         }
         let view = ViewDefinition::of(&table)?;
-        let lines = format!("CREATE VIEW {}.{} AS\n{}", table.database_name, table.name, view.original_sql);
+        let name = [&table.database_name, &table.name].map(|part| identifier(part)).join(".");
+        let lines = format!("CREATE VIEW {name} AS\n{}", view.original_sql);
         Ok(Answer::new(&["Create View"], lines.lines().map(str::to_string).collect()))
+    }
+}
+
+/// `name` as a query writes it.
+fn identifier(name: &str) -> String {
+    let is_plain = name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
+    match is_plain && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        true => name.to_string(),
+        false => format!("\"{}\"", name.replace('"', "\"\"")),
     }
 }
 

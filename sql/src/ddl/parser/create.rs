@@ -223,7 +223,7 @@ impl Parser<'_> {
         Ok(DdlStatement::CreateView { name, or_replace, if_not_exists, columns, comment, query })
     }
 
-    /// Everything up to the end or the last `;`, as it is written.
+    /// Everything up to the end or the last `;`, as it is written and at its place: behind as many blanks as there is text before it.
     fn rest(&mut self) -> Result<String> {
         let start = self.placed(0).map_or(0, |placed| placed.start);
         let mut end = start;
@@ -235,7 +235,10 @@ impl Parser<'_> {
             self.at += 1;
         }
         match self.sql.get(start..end).filter(|text| !text.is_empty()) {
-            Some(text) => Ok(text.to_string()),
+            Some(text) => {
+                let before = self.sql.get(..start).unwrap_or_default().chars();
+                Ok(before.map(|c| if c == '\n' { c } else { ' ' }).chain(text.chars()).collect())
+            }
             None => Err(self.mismatch("query")),
         }
     }

@@ -51,7 +51,8 @@ fn what_dbt_sends_is_read() -> Result<()> {
     assert_eq!(table.properties.get("skip.header.line.count").map(String::as_str), Some("1"));
     assert!(matches!(read("alter table `d`.`t` set tblproperties ('a' = 'b')")?, DdlStatement::AlterTable { .. }));
     let view = read("create or replace view \"d\".\"v\" as\n  select 1 as x -- ü\n  , ';' y\n;")?;
-    assert!(matches!(view, DdlStatement::CreateView { or_replace: true, query, .. } if query == "select 1 as x -- ü\n  , ';' y"));
+    assert!(matches!(view, DdlStatement::CreateView { or_replace: true, query, .. }
+        if query.trim_start() == "select 1 as x -- ü\n  , ';' y" && query.starts_with(&format!("{}\n  s", " ".repeat(33)))));
     assert_eq!(read("drop table `D.t`")?, DdlStatement::DropTable { name: named(Some("d"), "t"), if_exists: false });
     assert_eq!(read("drop table `a.b.c`")?, DdlStatement::DropTable { name: named(None, "a.b.c"), if_exists: false });
     assert_eq!(read("drop table if exists d.t")?, DdlStatement::DropTable { name: named(Some("d"), "t"), if_exists: true });

@@ -8,8 +8,8 @@ use crate::message;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, CastKind, CharacterLength, DataType, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident, ListAggOnOverflow, ObjectName, TimezoneInfo,
-    UnaryOperator, Value, ValueWithSpan, WindowSpec, WindowType,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident, ListAggOnOverflow, NullTreatment, ObjectName,
+    TimezoneInfo, UnaryOperator, Value, ValueWithSpan, WindowSpec, WindowType,
 };
 use engine::{Error, Result};
 
@@ -133,6 +133,12 @@ impl Rewriter {
         }
         match function_name(function).as_str() {
             "if" => rewrite_if(expression),
+            // Without an order, any row's value will do.
+            "arbitrary" | "any_value" if is_ordered(function) => {
+                function.name = ObjectName::from(vec![Ident::new("first_value")]);
+                function.null_treatment = Some(NullTreatment::IgnoreNulls);
+                Ok(())
+            }
             "try" => {
                 let Some([_]) = plain_args(function).as_deref() else { return Err(wrong(expression, "TRY takes one argument")) };
                 let inner = only_arg(function);
@@ -305,7 +311,7 @@ fn rewrite_if(expression: &mut Expr) -> Result<()> {
     Ok(())
 }
 
-/// `listagg(x, ',') WITHIN GROUP (ORDER BY y)` as `string_agg(x, ',' ORDER BY y)`.
+/// `listagg(x, ',') WITHIN GROUP (ORDER BY y)` as what makes one text of `array_agg(x ORDER BY y)`.
 fn rewrite_listagg(expression: &mut Expr) -> Result<()> {
     let start = place(expression);
     let Expr::Function(function) = &mut *expression else { return Ok(()) };
@@ -327,22 +333,13 @@ fn rewrite_listagg(expression: &mut Expr) -> Result<()> {
         return Err(message::at(start, "LISTAGG needs WITHIN GROUP (ORDER BY ..)"));
     }
     list.clauses.push(FunctionArgumentClause::OrderBy(std::mem::take(&mut function.within_group)));
-    if let Some((filler, with_count)) = overflow {
-        let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(separator))) = list.args.pop().filter(|_| list.args.len() == 1)
-        else {
-            return Err(message::at(start, "LISTAGG takes a value and a separator"));
-        };
-        function.name = ObjectName::from(vec![Ident::new("array_agg")]);
-        let texts = take(expression);
-        return replace(
-            expression,
-            call("owlet_listagg", vec![texts, separator, filler, Expr::Value(Value::Boolean(with_count).into())]),
-        );
-    }
-    function.name = ObjectName::from(vec![Ident::new("string_agg")]);
-    // What it gives has the layout of JSON.
-    let texts = std::mem::replace(expression, Expr::Value(Value::Null.into()));
-    replace(expression, call("owlet_cast_varchar", vec![texts]))
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(separator))) = list.args.pop().filter(|_| list.args.len() == 1) else {
+        return Err(message::at(start, "LISTAGG takes a value and a separator"));
+    };
+    function.name = ObjectName::from(vec![Ident::new("array_agg")]);
+    let texts = take(expression);
+    let (filler, with_count) = overflow.unwrap_or((Expr::Value(Value::Null.into()), false));
+    replace(expression, call("owlet_listagg", vec![texts, separator, filler, Expr::Value(Value::Boolean(with_count).into())]))
 }
 
 /// A name without quotes that is none.
@@ -358,6 +355,12 @@ fn rewrite_word(expression: &mut Expr) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the rows of an aggregate have an order.
+fn is_ordered(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    function.over.is_none() && list.clauses.iter().any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_)))
 }
 
 fn rewrite_extract(expression: &mut Expr) -> Result<()> {

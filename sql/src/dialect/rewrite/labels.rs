@@ -124,6 +124,14 @@ fn own_name(expression: &Expr) -> Option<String> {
     }
 }
 
+/// The name of a column, also in parentheses.
+fn column_name(expression: &Expr) -> Option<String> {
+    match expression {
+        Expr::Nested(inner) => column_name(inner),
+        plain => own_name(plain),
+    }
+}
+
 /// Whether `ident` reads as a column, and is what the session knows; others read as functions.
 fn is_session_value(ident: &Ident) -> bool {
     const NAMES: [&str; 3] = ["current_schema", "current_catalog", "current_user"];
@@ -156,7 +164,12 @@ pub(crate) fn with_unique_names(query: &mut Query) {
             let is_wildcard = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
             if select.projection.iter().any(is_wildcard) {
                 for (index, item) in select.projection.iter_mut().enumerate() {
-                    if matches!(item, SelectItem::UnnamedExpr(_)) {
+                    let keeps_name = match &*item {
+                        SelectItem::UnnamedExpr(_) => true,
+                        SelectItem::ExprWithAlias { expr, alias } => column_name(expr).is_some_and(|name| name == alias.value),
+                        _ => false,
+                    };
+                    if keeps_name {
                         make_unique(item, index);
                     }
                 }

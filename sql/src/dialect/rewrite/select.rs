@@ -11,6 +11,9 @@ use datafusion::sql::sqlparser::ast::{
 use engine::{Error, Result};
 use std::ops::ControlFlow;
 
+/// Most grouping sets of a SELECT; Trino's `analyzer.max-grouping-sets`.
+const MAX_GROUPING_SETS: usize = 2_048;
+
 /// The name around rows of VALUES.
 const VALUES_ALIAS: &str = "owlet_values";
 
@@ -303,7 +306,8 @@ impl Rewriter {
         if select.projection.is_empty() {
             return Err(message::at(place(select), "SELECT without columns"));
         }
-        keep_empty_group(&mut select.group_by);
+        flatten_groups(&mut select.group_by);
+        check_group_count(select)?;
         joins::check_joins(select)?;
         windows::write_out_of(select, None)?;
         let changed = select.projection.iter().find(|item| match item {
@@ -369,16 +373,48 @@ impl Rewriter {
     }
 }
 
-/// `GROUP BY ()` as the one grouping set without columns; beside others it says nothing.
-fn keep_empty_group(group_by: &mut GroupByExpr) {
-    let is_empty = |group: &Expr| matches!(group, Expr::Tuple(values) if values.is_empty());
+/// `GROUP BY (a, b), c` as `GROUP BY a, b, c`, and `GROUP BY ()` as the one grouping set without columns; beside others it says nothing.
+///
+/// `GROUP BY a, ROLLUP (b)` has a set of `a` alone: the planner adds the columns that `a` determines to plain ones, in every set.
+fn flatten_groups(group_by: &mut GroupByExpr) {
     let GroupByExpr::Expressions(groups, _) = group_by else { return };
-    if groups.iter().any(is_empty) {
-        groups.retain(|group| !is_empty(group));
-        if groups.is_empty() {
-            groups.push(Expr::GroupingSets(vec![vec![]]));
+    let is_set = |group: &Expr| matches!(group, Expr::GroupingSets(_) | Expr::Rollup(_) | Expr::Cube(_));
+    let has_sets = groups.iter().any(is_set);
+    if !has_sets && !groups.iter().any(|group| matches!(group, Expr::Tuple(_))) {
+        return;
+    }
+    let parts = |group| match group {
+        Expr::Tuple(values) => values,
+        other => vec![other],
+    };
+    *groups = std::mem::take(groups).into_iter().flat_map(parts).collect();
+    if has_sets && groups.len() > 1 {
+        for group in groups.iter_mut().filter(|group| !is_set(group)) {
+            *group = Expr::GroupingSets(vec![vec![take(group)]]);
         }
     }
+    if groups.is_empty() {
+        groups.push(Expr::GroupingSets(vec![vec![]]));
+    }
+}
+
+/// Refuses more grouping sets than Trino does: each is a copy of every row.
+fn check_group_count(select: &Select) -> Result<()> {
+    let GroupByExpr::Expressions(groups, _) = &select.group_by else { return Ok(()) };
+    let sets = |group: &Expr| match group {
+        Expr::GroupingSets(sets) => sets.len(),
+        Expr::Rollup(columns) => columns.len() + 1,
+        Expr::Cube(columns) => {
+            u32::try_from(columns.len()).ok().and_then(|count| 2_usize.checked_pow(count)).unwrap_or(usize::MAX)
+        }
+        _ => 1,
+    };
+    let count = groups.iter().map(sets).fold(1, usize::saturating_mul);
+    if count <= MAX_GROUPING_SETS {
+        return Ok(());
+    }
+    let why = format!("GROUP BY has {count} grouping sets but can only have {MAX_GROUPING_SETS}");
+    Err(message::named("TOO_MANY_GROUPING_SETS", place(select), &why))
 }
 
 fn is_plain(options: &WildcardAdditionalOptions) -> bool {

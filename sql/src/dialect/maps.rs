@@ -1,0 +1,51 @@
+//! Maps that are the same may have their entries in another order, by which the engine tells them apart where it does not compare them.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DataFusionError, NullEquality, Result};
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+
+/// Refuses what puts maps together that are the same, and would go by the order of their entries.
+pub(super) fn check(node: &LogicalPlan) -> Result<()> {
+    let schema = merge_schema(&node.inputs());
+    let has = |expression: &Expr| expression.get_type(&schema).is_ok_and(|of| has_map(&of));
+    let is_distinct = |expression: &Expr| match expression {
+        Expr::AggregateFunction(call) => call.params.distinct && call.params.args.iter().any(has),
+        Expr::WindowFunction(call) => {
+            call.params.partition_by.iter().any(has) || call.params.distinct && call.params.args.iter().any(has)
+        }
+        _ => false,
+    };
+    let found = match node {
+        LogicalPlan::Distinct(_) => schema.fields().iter().any(|field| has_map(field.data_type())),
+        LogicalPlan::Aggregate(aggregate) => {
+            aggregate.group_expr.iter().any(has) || node_exists(&aggregate.aggr_expr, is_distinct)?
+        }
+        LogicalPlan::Window(window) => node_exists(&window.window_expr, is_distinct)?,
+        LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNull => {
+            join.on.iter().any(|(left, _)| has(left))
+        }
+        _ => false,
+    };
+    match found {
+        true => Err(DataFusionError::NotImplemented(
+            "NOT_SUPPORTED: GROUP BY, DISTINCT, PARTITION BY, UNION, INTERSECT and EXCEPT of maps: cast them to JSON".into(),
+        )),
+        false => Ok(()),
+    }
+}
+
+fn node_exists(expressions: &[Expr], is: impl Fn(&Expr) -> bool) -> Result<bool> {
+    expressions.iter().try_fold(false, |found, expression| Ok(found || expression.exists(|part| Ok(is(part)))?))
+}
+
+/// Whether maps are in values of a type.
+fn has_map(of: &DataType) -> bool {
+    match of {
+        DataType::Map(..) => true,
+        DataType::List(item) => has_map(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_map(field.data_type())),
+        _ => false,
+    }
+}
