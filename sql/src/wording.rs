@@ -84,109 +84,149 @@ fn closed(text: &str) -> usize {
     0
 }
 
-/// The text between `start` and `end`.
-fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
-    let rest = text.split_once(start)?.1;
-    Some(if end.is_empty() { rest } else { rest.split_once(end)?.0 })
+/// How Athena says something that the planner says otherwise.
+struct Wording {
+    /// What the planner's words have in them, ..
+    start: &'static str,
+    /// .. and then, the last one of these, ..
+    behind: &'static str,
+    /// .. and then this, behind what is kept.
+    end: &'static str,
+    /// Athena's name for it.
+    name: &'static str,
+    /// Athena's words, with `{}` for what is kept.
+    text: &'static str,
 }
 
-/// The name of the function in `text`, which shows a call of it.
-fn function(text: &str) -> &str {
-    text.split('(').next().unwrap_or(text)
+const fn wording(
+    (start, behind, end): (&'static str, &'static str, &'static str),
+    name: &'static str,
+    text: &'static str,
+) -> Wording {
+    Wording { start, behind, end, name, text }
 }
+
+const MISMATCH: &str = "TYPE_MISMATCH";
+const OPERATOR: &str = "Cannot apply operator: {}";
+const POSITION: &str = "INVALID_COLUMN_REFERENCE";
+const INSIDE: &str = "is nested inside '";
+
+const WORDINGS: [Wording; 25] = [
+    wording(("Cannot infer common argument type for comparison operation ", "", ""), MISMATCH, OPERATOR),
+    wording(("Cannot coerce arithmetic expression ", "", " to valid types"), MISMATCH, OPERATOR),
+    wording(("Cannot get result type for arithmetic operation ", "", ":"), MISMATCH, OPERATOR),
+    wording(
+        ("Cannot create filter with non-boolean predicate ", " returning ", ""),
+        MISMATCH,
+        "WHERE clause must evaluate to a boolean: actual type {}",
+    ),
+    wording(
+        ("Unary operator 'NOT' requires a boolean expression, got ", "", ""),
+        MISMATCH,
+        "Value of logical NOT expression must evaluate to a boolean (actual: {})",
+    ),
+    wording(
+        ("Join condition must be boolean type, but got ", "", ""),
+        MISMATCH,
+        "JOIN ON clause must evaluate to a boolean: actual type {}",
+    ),
+    wording(
+        ("Cannot access field at argument ", ": type ", " is not Struct, Map, or "),
+        MISMATCH,
+        "Expression of type {} is not of type ROW",
+    ),
+    wording(("Unsupported CAST from ", "", ""), MISMATCH, "Cannot cast {}"),
+    wording(("Unexpected parameters (", "", ") for function owlet_negate"), MISMATCH, "Cannot negate {}"),
+    wording(
+        ("owlet_subscript", "", ""),
+        MISMATCH,
+        "Cannot use this value for a subscript: only arrays, maps and rows have elements",
+    ),
+    wording(("to be an integer or null, but got ", "", ""), MISMATCH, "LIMIT and OFFSET must be integers, not {}"),
+    wording(("Inconsistent data length across values list: ", "", ""), MISMATCH, "Values rows have mismatched sizes: {}"),
+    wording(("Cannot unnest type: ", "", ""), MISMATCH, "Cannot unnest type: {}"),
+    wording(("unnest() can only be applied to array, struct and null, got ", "", ""), MISMATCH, "Cannot unnest type: {}"),
+    wording(
+        ("Aggregate function calls cannot be nested: ", INSIDE, "("),
+        "NESTED_AGGREGATION",
+        "Cannot nest aggregations inside aggregation '{}'",
+    ),
+    wording(
+        ("cannot contain window function calls: ", INSIDE, "("),
+        "NESTED_WINDOW",
+        "Cannot nest window functions inside aggregation '{}'",
+    ),
+    wording(
+        ("Window function calls cannot be nested: ", INSIDE, "("),
+        "NESTED_WINDOW",
+        "Cannot nest window functions inside window function '{}'",
+    ),
+    wording(
+        ("Aggregate functions are not allowed in the WHERE clause", "", ""),
+        "EXPRESSION_NOT_SCALAR",
+        "WHERE clause cannot contain aggregations, window functions or grouping operations; HAVING can",
+    ),
+    wording(
+        ("Cannot find column with position ", "", " in SELECT clause"),
+        POSITION,
+        "GROUP BY position {} is not in select list",
+    ),
+    wording(("Order by column out of bounds, specified: ", "", ","), POSITION, "ORDER BY position {} is not in select list"),
+    wording(
+        ("Too many columns! The subquery should only return one column", "", ""),
+        "SYNTAX_ERROR",
+        "Multiple columns returned by subquery are not supported: this one must give one",
+    ),
+    wording(
+        ("Schema contains duplicate qualified field name ", "", ""),
+        "NOT_SUPPORTED",
+        "two relations of one name, with the column {}: give them different names",
+    ),
+    wording(
+        ("Substring without for/from", "", ""),
+        "FUNCTION_NOT_FOUND",
+        "Unexpected parameters for function substr: it takes a text, a start and maybe a length",
+    ),
+    wording(("Invalid qualifier ", "", ""), "TABLE_NOT_FOUND", "Table '{}' not found"),
+    wording(
+        ("Projections require unique expression names", "", ""),
+        "DUPLICATE_COLUMN_NAME",
+        "two columns have one name here: give them different ones",
+    ),
+];
 
 /// Athena's name for what `message` says, and how it says it.
 pub(crate) fn reworded(message: &str) -> Option<(&'static str, String)> {
     let text = with_sql_types(message);
-    let rest = |start: &str| text.split_once(start).map(|(_, rest)| rest.trim_end_matches('.'));
-    if let Some(operation) = rest("Cannot infer common argument type for comparison operation ") {
-        return Some(("TYPE_MISMATCH", format!("Cannot apply operator: {operation}")));
-    }
-    if let Some(operation) = between(&text, "Cannot coerce arithmetic expression ", " to valid types")
-        .or_else(|| between(&text, "Cannot get result type for arithmetic operation ", ":"))
-    {
-        return Some(("TYPE_MISMATCH", format!("Cannot apply operator: {operation}")));
-    }
-    if let Some(kind) =
-        between(&text, "Cannot create filter with non-boolean predicate ", "").and_then(|text| rest_of(text, " returning "))
-    {
-        return Some(("TYPE_MISMATCH", format!("WHERE clause must evaluate to a boolean: actual type {kind}")));
-    }
-    if let Some(kind) = rest("Unary operator 'NOT' requires a boolean expression, got ") {
-        return Some(("TYPE_MISMATCH", format!("Value of logical NOT expression must evaluate to a boolean (actual: {kind})")));
-    }
-    if let Some(kind) = rest("Join condition must be boolean type, but got ") {
-        return Some(("TYPE_MISMATCH", format!("JOIN ON clause must evaluate to a boolean: actual type {kind}")));
-    }
-    if let Some(kind) =
-        between(&text, "Cannot access field at argument ", " is not Struct, Map, or ").and_then(|text| rest_of(text, "type "))
-    {
-        return Some(("TYPE_MISMATCH", format!("Expression of type {kind} is not of type ROW")));
-    }
-    if let Some(cast) = rest("Unsupported CAST from ") {
-        return Some(("TYPE_MISMATCH", format!("Cannot cast {cast}")));
-    }
-    if let Some(kind) = between(&text, "Unexpected parameters (", ") for function owlet_negate") {
-        return Some(("TYPE_MISMATCH", format!("Cannot negate {kind}")));
-    }
-    if text.contains("owlet_subscript") {
-        return Some(("TYPE_MISMATCH", "Cannot use this value for a subscript: only arrays, maps and rows have elements".into()));
-    }
-    if let Some(call) = between(&text, "Aggregate function calls cannot be nested: ", "")
-        .and_then(|text| between(text, "is nested inside '", "'"))
-    {
-        return Some(("NESTED_AGGREGATION", format!("Cannot nest aggregations inside aggregation '{}'", function(call))));
-    }
-    if let Some(call) =
-        between(&text, "cannot contain window function calls: ", "").and_then(|text| between(text, "is nested inside '", "'"))
-    {
-        return Some(("NESTED_WINDOW", format!("Cannot nest window functions inside aggregation '{}'", function(call))));
-    }
-    if let Some(call) =
-        between(&text, "Window function calls cannot be nested: ", "").and_then(|text| between(text, "is nested inside '", "'"))
-    {
-        return Some(("NESTED_WINDOW", format!("Cannot nest window functions inside window function '{}'", function(call))));
-    }
-    if text.starts_with("Aggregate functions are not allowed in the WHERE clause") {
-        let what = "WHERE clause cannot contain aggregations, window functions or grouping operations; HAVING can";
-        return Some(("EXPRESSION_NOT_SCALAR", what.into()));
-    }
-    if let Some(place) = between(&text, "Cannot find column with position ", " in SELECT clause") {
-        return Some(("INVALID_COLUMN_REFERENCE", format!("GROUP BY position {place} is not in select list")));
-    }
-    if let Some(place) = between(&text, "Order by column out of bounds, specified: ", ",") {
-        return Some(("INVALID_COLUMN_REFERENCE", format!("ORDER BY position {place} is not in select list")));
-    }
-    if let Some(kind) = rest("to be an integer or null, but got ") {
-        return Some(("TYPE_MISMATCH", format!("LIMIT and OFFSET must be integers, not {kind}")));
-    }
-    if text.starts_with("Too many columns! The subquery should only return one column") {
-        return Some(("SYNTAX_ERROR", "Multiple columns returned by subquery are not supported: this one must give one".into()));
-    }
-    if let Some(counts) = rest("Source table contains ") {
-        let has = counts.split(' ').next().unwrap_or_default();
-        let names = between(counts, "but only ", " ").unwrap_or_default();
-        return Some((
-            "MISMATCHED_COLUMN_ALIASES",
-            format!("Column alias list has {names} entries but relation has {has} columns"),
-        ));
-    }
-    if text.starts_with("Inconsistent data length across values list") {
-        return Some((
-            "TYPE_MISMATCH",
-            format!("Values rows have mismatched sizes: {}", rest("values list: ").unwrap_or_default()),
-        ));
-    }
-    if let Some(kind) =
-        rest("Cannot unnest type: ").or_else(|| rest("unnest() can only be applied to array, struct and null, got "))
-    {
-        return Some(("TYPE_MISMATCH", format!("Cannot unnest type: {kind}")));
-    }
-    None
+    let kept = |wording: &Wording| {
+        let rest = text.split_once(wording.start)?.1;
+        let rest = if wording.behind.is_empty() { rest } else { rest.rsplit_once(wording.behind)?.1 };
+        Some(if wording.end.is_empty() { rest.trim_end_matches('.') } else { rest.split_once(wording.end)?.0 })
+    };
+    let found = WORDINGS.iter().find_map(|wording| Some((wording.name, wording.text.replace("{}", kept(wording)?))));
+    found.or_else(|| of_parameters(&text)).or_else(|| of_aliases(&text))
 }
 
-fn rest_of<'a>(text: &'a str, start: &str) -> Option<&'a str> {
-    text.rsplit_once(start).map(|(_, rest)| rest)
+/// The text between `start` and `end`.
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    text.split_once(start)?.1.split_once(end).map(|(between, _)| between)
+}
+
+fn of_parameters(text: &str) -> Option<(&'static str, String)> {
+    if let Some((_, why)) = text.split_once("coercion failed with: ")
+        && let Some(start) = why.find("Unexpected parameters")
+    {
+        return Some(("FUNCTION_NOT_FOUND", why.split_at(start).1.to_string()));
+    }
+    let name = between(text, "satisfy a call to '", "'")?;
+    let types = between(text, "coercion from ", " to the signature")?;
+    Some(("FUNCTION_NOT_FOUND", format!("Unexpected parameters ({types}) for function {name}")))
+}
+
+fn of_aliases(text: &str) -> Option<(&'static str, String)> {
+    let has = between(text, "Source table contains ", " ")?;
+    let names = between(text, "but only ", " ")?;
+    Some(("MISMATCHED_COLUMN_ALIASES", format!("Column alias list has {names} entries but relation has {has} columns")))
 }
 
 #[cfg(test)]

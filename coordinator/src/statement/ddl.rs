@@ -29,14 +29,14 @@ pub(crate) enum Shown {
     /// Rows.
     Stream(SendableRecordBatchStream),
     /// A plan.
-    Plan(Bound),
+    Plan(Box<Bound>),
 }
 
 /// What a DDL or utility statement gives.
 pub(super) async fn answer(query: &Query, workspace: &Workspace, statement: &Statement) -> Result<Shown> {
     let parsed = match sql::ddl::parse(&statement.text) {
         Some(parsed) => parsed?,
-        None => return Ok(Shown::Plan(query.bind(workspace, statement).await?)),
+        None => return Ok(Shown::Plan(Box::new(query.bind(workspace, statement).await?))),
     };
     if let DdlStatement::ShowColumns(name) | DdlStatement::Describe { name, .. } = &parsed
         && is_of_session(workspace, name)
@@ -46,7 +46,7 @@ pub(super) async fn answer(query: &Query, workspace: &Workspace, statement: &Sta
                 let catalog = own_table(query, workspace, &name.name, &location).await?;
                 Ok(Shown::Stream(rows(&run(query, workspace, catalog, parsed).await?)?))
             }
-            None => Ok(Shown::Plan(query.bind(workspace, statement).await?)),
+            None => Ok(Shown::Plan(Box::new(query.bind(workspace, statement).await?))),
         };
     }
     let is_list = matches!(parsed, DdlStatement::ShowTables { database: None, pattern: None });

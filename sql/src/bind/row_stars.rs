@@ -1,5 +1,6 @@
 //! `SELECT r.*` of a row `r`, which the planner knows of relations only.
 
+use super::using::output_name;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
@@ -45,12 +46,19 @@ impl<F: Fn(Query) -> Result<LogicalPlan, DataFusionError>> VisitorMut for Stars<
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let items = std::mem::take(&mut select.projection);
+        let mut names: Vec<String> = items.iter().filter_map(output_name).collect();
         let mut written = Vec::with_capacity(items.len());
         for item in items {
             match self.path(&item).and_then(|path| Some((self.fields(&path, select)?, path))) {
                 Some((fields, path)) => {
                     self.found = true;
-                    written.extend(fields.into_iter().map(|field| item_of(&path, field)));
+                    for (index, field) in fields.into_iter().enumerate() {
+                        // Columns of one name are told apart by what follows the mark.
+                        let is_new = !names.contains(&field);
+                        let alias = if is_new { field.clone() } else { format!("{field}\u{1}row{}_{index}", written.len()) };
+                        names.push(field.clone());
+                        written.push(item_of(&path, &field, &alias));
+                    }
                 }
                 None => written.push(item),
             }
@@ -104,8 +112,7 @@ fn expression(mut path: Vec<Ident>) -> Expr {
     }
 }
 
-fn item_of(path: &[Ident], field: String) -> SelectItem {
-    let alias = Ident::with_quote('"', &field);
-    let path = path.iter().cloned().chain([alias.clone()]).collect();
-    SelectItem::ExprWithAlias { expr: expression(path), alias }
+fn item_of(path: &[Ident], field: &str, alias: &str) -> SelectItem {
+    let path = path.iter().cloned().chain([Ident::with_quote('"', field)]).collect();
+    SelectItem::ExprWithAlias { expr: expression(path), alias: Ident::with_quote('"', alias) }
 }

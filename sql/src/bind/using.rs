@@ -144,7 +144,8 @@ fn spell_out(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<()> 
     Ok(())
 }
 
-fn output_name(item: &SelectItem) -> Option<String> {
+/// The name, in lower case, of a column of a SELECT.
+pub(super) fn output_name(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.to_lowercase()),
         SelectItem::UnnamedExpr(Expr::Identifier(ident)) => Some(ident.value.to_lowercase()),

@@ -10,7 +10,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::functions::core::expr_fn::nullif;
 use datafusion::functions::math::expr_fn::isnan;
-use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::expr::{AggregateFunction, Between, Case, InList, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -125,14 +125,8 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Ok(floats::with_nan(Expr::InList(InList::new(Box::new(first), all, negated)), question, negated, changed))
         }
         Expr::Case(case) => cased(case, schema),
-        Expr::AggregateFunction(call) => {
-            check_filter(call.params.filter.as_deref(), schema)?;
-            Ok(floats::counted(call, schema))
-        }
-        Expr::WindowFunction(call) => {
-            check_filter(call.params.filter.as_deref(), schema)?;
-            floats::windowed(with_default(call, schema)?, schema)
-        }
+        Expr::AggregateFunction(call) => aggregated(call, schema),
+        Expr::WindowFunction(call) => windowed(call, schema),
         Expr::ScalarFunction(call) if call.name() == "owlet_try_divide" => Ok(tried(call, schema)),
         Expr::ScalarFunction(call) if call.name() == "nullif" => null_if(call, schema),
         // EXTRACT is planned as the engine's function, to which 27 hours have 27 of them.
@@ -192,6 +186,16 @@ fn computed(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Transfo
         return Transformed::yes(binary(left, op, nullif(right, lit(null))));
     }
     Transformed::no(binary(left, op, right))
+}
+
+fn aggregated(call: AggregateFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    check_filter(call.params.filter.as_deref(), schema)?;
+    Ok(floats::counted(call, schema))
+}
+
+fn windowed(call: Box<WindowFunction>, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    check_filter(call.params.filter.as_deref(), schema)?;
+    floats::windowed(with_default(call, schema)?, schema)
 }
 
 fn check_filter(filter: Option<&Expr>, schema: &DFSchema) -> Result<()> {
