@@ -4,7 +4,7 @@ use super::super::define::{Arg, Call, Typing, define};
 use super::moment::{Instants, Zone, make_instants, millis_in, offset_text};
 use super::parse::{Parsed, parse};
 use super::pattern::{Field, Piece};
-use super::text::{in_column, zone_of_constant};
+use super::text::{Wanted, in_column, zone_of_constant};
 use crate::functions::Functions;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, TimeUnit};
@@ -148,6 +148,15 @@ pub(super) fn register(functions: &mut Functions) {
         DataType::Null => Ok(millis_in(&Zone::UTC)),
         _ => zone_of_constant(typing, read_timestamp),
     };
+    for (name, wanted) in
+        [("owlet_clock_from_iso8601_timestamp", Wanted::Clock), ("owlet_instant_from_iso8601_timestamp", Wanted::Instant)]
+    {
+        let body = move |call: &Call<'_>| {
+            let texts = call.texts(0)?;
+            make_instants(call.returns, call.rows, |row| texts.get(row).map(|text| wanted.of(read_timestamp(text)?)).transpose())
+        };
+        functions.scalar.push(define(name).form(&[Arg::Text], wanted.data_type(), body).udf());
+    }
     functions.scalar.extend([
         define("from_iso8601_date").form(&[Arg::Text], DataType::Date32, from_iso8601_date).udf(),
         define("from_iso8601_timestamp").typed(&[Arg::Text], None, zone, from_iso8601_timestamp).udf(),

@@ -81,6 +81,32 @@ pub(super) fn zone_of_constant(typing: &Typing<'_>, read: impl Fn(&str) -> Resul
     Ok(millis_in(&zone.unwrap_or(Zone::UTC)))
 }
 
+/// What of a text is wanted that may have any zone.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    /// The clock that it shows.
+    Clock,
+    /// The instant that it is.
+    Instant,
+}
+
+impl Wanted {
+    /// The type of a column of it.
+    pub(super) fn data_type(self) -> DataType {
+        match self {
+            Self::Clock => MILLIS,
+            Self::Instant => millis_in(&Zone::UTC),
+        }
+    }
+
+    pub(super) fn of(self, parsed: Parsed) -> Result<NaiveDateTime> {
+        match self {
+            Self::Clock => Ok(parsed.local),
+            Self::Instant => parsed.zone.unwrap_or(Zone::UTC).instant(parsed.local, None),
+        }
+    }
+}
+
 /// The instant that was read, if its zone is the one of the column.
 pub(super) fn in_column(parsed: Parsed, returns: &DataType, name: &str) -> Result<NaiveDateTime> {
     let column = match returns {
@@ -91,7 +117,8 @@ pub(super) fn in_column(parsed: Parsed, returns: &DataType, name: &str) -> Resul
     if zone != column {
         let (zone, column) = (zone.name(), column.name());
         return exec_err!(
-            "{name} met the time zone {zone} in a column of {column}: timestamps of one column have one time zone here"
+            "{name} met the time zone {zone} in a column of {column}: timestamps of one column have one time zone here; put AT TIME \
+             ZONE, to_unixtime, date or CAST(.. AS timestamp) around it"
         );
     }
     zone.instant(parsed.local, None)
@@ -103,6 +130,15 @@ fn parse_datetime(call: &Call<'_>) -> Result<ArrayRef> {
     make_instants(call.returns, call.rows, |row| {
         let Some(text) = texts.get(row) else { return Ok(None) };
         formats.with(row, |pieces| in_column(parse(pieces, text)?, call.returns, call.name))
+    })
+}
+
+fn read_datetime(call: &Call<'_>, wanted: Wanted) -> Result<ArrayRef> {
+    let texts = call.texts(0)?;
+    let formats = Formats::of(call, 1, |text| joda::format(text, true).map(|format| format.pieces))?;
+    make_instants(call.returns, call.rows, |row| {
+        let Some(text) = texts.get(row) else { return Ok(None) };
+        formats.with(row, |pieces| wanted.of(parse(pieces, text)?))
     })
 }
 
@@ -118,6 +154,10 @@ fn parse_datetime_type(typing: &Typing<'_>) -> Result<DataType> {
 pub(super) fn register(functions: &mut Functions) {
     let date_format = |call: &Call<'_>| write(call, |text, _| mysql::pieces(text));
     let format_datetime = |call: &Call<'_>| write(call, joda_to_write);
+    for (name, wanted) in [("owlet_clock_parse_datetime", Wanted::Clock), ("owlet_instant_parse_datetime", Wanted::Instant)] {
+        let body = move |call: &Call<'_>| read_datetime(call, wanted);
+        functions.scalar.push(define(name).form(&[Arg::Text, Arg::Text], wanted.data_type(), body).udf());
+    }
     functions.scalar.extend([
         define("date_format").form(&[Arg::Instant, Arg::Text], DataType::Utf8, date_format).udf(),
         define("format_datetime").form(&[Arg::Instant, Arg::Text], DataType::Utf8, format_datetime).udf(),

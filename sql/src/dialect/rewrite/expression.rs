@@ -3,6 +3,7 @@
 use super::select::binary;
 use super::{
     Rewriter, attempt, call, fields, function_name, guard, literal, nested, not_supported, number, place, plain_args, take, text,
+    zones,
 };
 use crate::message;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
@@ -19,6 +20,7 @@ const MAX_CHARS: u64 = 65_536;
 impl Rewriter {
     /// Rewrites one expression whose parts have been rewritten.
     pub(super) fn rewrite_expression(&mut self, expression: &mut Expr) -> Result<()> {
+        zones::read_for(expression);
         match expression {
             Expr::Identifier(ident) if ident.quote_style.is_none() => rewrite_word(expression),
             Expr::Function(_) => self.rewrite_function(expression),

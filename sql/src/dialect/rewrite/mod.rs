@@ -12,6 +12,7 @@ mod labels;
 mod literal;
 mod select;
 mod windows;
+mod zones;
 
 pub(crate) use fields::set_apart;
 pub(crate) use joins::has_star_over_using;
