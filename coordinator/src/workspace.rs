@@ -203,10 +203,12 @@ impl TableResolver for CatalogTables {
             return Ok(tables.into_iter().find(|(name, _)| *name == table).map(|(_, provider)| Resolved::Table(provider)));
         }
         if let Some(name) = table.strip_suffix(PARTITIONS_SUFFIX) {
-            let Some(found) = self.catalog.table(database, name).await? else { return Ok(None) };
+            let found = self.catalog.table(database, name).await?.filter(sql::catalog::is_finished);
+            let Some(found) = found else { return Ok(None) };
             return partitions(self.catalog.as_ref(), &found).await.map(|provider| Some(Resolved::Table(provider)));
         }
-        let Some(found) = self.catalog.table(database, table).await? else { return Ok(None) };
+        let found = self.catalog.table(database, table).await?.filter(sql::catalog::is_finished);
+        let Some(found) = found else { return Ok(None) };
         if found.is_view() {
             if self.own.as_ref().is_some_and(|(own, name)| own == database && name == table) {
                 return Err(Error::invalid("VIEW_IS_RECURSIVE: line 1:1: Statement would create a recursive view"));
@@ -216,7 +218,7 @@ impl TableResolver for CatalogTables {
                 sql: view.original_sql,
                 catalog: view.catalog,
                 database: view.schema.unwrap_or_else(|| database.to_string()),
-                columns: view.columns.into_iter().map(|column| column.name).collect(),
+                columns: view.columns,
             }));
         }
         let provider = sql::catalog::open(session, Arc::clone(&self.catalog), &found, as_of).await?;

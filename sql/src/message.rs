@@ -1,5 +1,6 @@
 //! Error messages with a position in the SQL text and a suggestion.
 
+use crate::bind::DERIVED;
 use crate::dialect::rewrite::label;
 use crate::wording::{reworded, with_sql_types};
 use datafusion::common::{DataFusionError, SchemaError};
@@ -92,6 +93,22 @@ fn prefix(place: Option<Location>) -> String {
 
 /// An error of planning `query` with Athena's name for it, its place, and a suggestion for a name that is not there.
 pub(crate) fn planning_error(error: DataFusionError, query: Option<&Query>) -> Error {
+    let error = with_athenas_name(error, query);
+    Error { message: without_made_names(&error.message), ..error }
+}
+
+/// `message` without the names that queries in FROM have which are given none.
+fn without_made_names(message: &str) -> String {
+    let mut parts = message.split(DERIVED);
+    let mut written = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        written.push_str(rest.strip_prefix('.').unwrap_or(rest));
+    }
+    written
+}
+
+fn with_athenas_name(error: DataFusionError, query: Option<&Query>) -> Error {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let place = span.map(|span| Location::new(span.start.line, span.start.column));
     let own = match error.find_root() {

@@ -59,8 +59,33 @@ async fn branches(world: World) {
         ["decimal(4,3)"; 2]
     );
     world.run(&["create table b as select 1 c"]).await;
-    world.fails("insert into b select 1 union all select 2.6e0", "Table: [bigint], Query: [double]").await;
-    world.fails("insert into b select if(true, 1, 2.6e0)", "Table: [bigint], Query: [double]").await;
+    world.run(&["insert into b select 1 union all select 2.6e0", "insert into d values 1.25, 7"]).await;
+    assert_eq!(world.sorted("select c from b").await, ["1", "1", "3"]);
+    assert_eq!(world.sorted("select c from d").await, ["1.250", "2.555", "3.100", "7.000"]);
+    world.fails("insert into d select 1 union all select 2.6e10", "Cannot cast DOUBLE '2.6E10' to DECIMAL(4, 3)").await;
+    world.fails("insert into b select if(true, cast(null as varchar), 'x')", "Table: [bigint], Query: [varchar]").await;
+}
+
+#[test]
+fn views_give_what_they_were_made_with_or_nothing() {
+    each(stale);
+}
+
+async fn stale(world: World) {
+    world
+        .run(&[
+            "create table t as select 1000 amount, 5 fee",
+            "create view inner_view as select * from t",
+            "create view v as select * from inner_view",
+        ])
+        .await;
+    assert_eq!(world.rows("select amount from v").await, ["1000"]);
+    world.run(&["create or replace view inner_view as select fee, amount from t"]).await;
+    world.fails("select amount from v", "VIEW_IS_STALE: the column 'amount' of the view is 'fee' in its query now").await;
+    world.run(&["create or replace view inner_view as select 'x' amount, fee from t"]).await;
+    world.fails("select amount from v", "VIEW_IS_STALE: the column 'amount' of the view is bigint, and varchar").await;
+    world.run(&["create or replace view inner_view as select cast(7 as tinyint) amount, fee from t"]).await;
+    assert_eq!(world.rows("select amount, typeof(amount) from v").await, ["7|bigint"]);
 }
 
 #[test]

@@ -9,11 +9,14 @@ use engine::ids::QueryId;
 use engine::write::{HIVE_NULL, WriteFolder, below, parse_folder};
 use engine::{Error, Result};
 use serde::{Deserialize, Serialize};
-use sql::catalog::{CatalogError, Partition, Table, projection};
+use sql::catalog::{CatalogError, Partition, Table, UNFINISHED, projection};
 use std::collections::BTreeSet;
 
 /// Property of a table that names the `CREATE TABLE AS` which made it.
 const QUERY_PROPERTY: &str = "owlet_query_id";
+
+/// Most times that a table is marked as finished, where others change it meanwhile.
+const MAX_FINISHES: usize = 10;
 
 /// What the catalog has to learn of a write.
 #[derive(Debug)]
@@ -71,10 +74,14 @@ impl After {
         }
     }
 
-    /// Enters what is new.
+    /// Enters what is new. A new table with partitions is one for queries once all of them are there.
     pub(super) async fn enter(&self, folder: &WriteFolder, files: &[String]) -> Result<()> {
         if let Self::Create(catalog, table) = self {
-            catalog.catalog.create_table(table).await?;
+            let mut first = table.as_ref().clone();
+            if !table.partition_keys.is_empty() {
+                first.parameters.insert(UNFINISHED.into(), "true".into());
+            }
+            catalog.catalog.create_table(&first).await?;
         }
         let (Self::Create(catalog, table) | Self::Append(catalog, table), Some(entry)) = (self, self.entry()) else {
             return Ok(());
@@ -141,13 +148,23 @@ impl Entry {
         }
     }
 
-    /// Enters partitions of a table that was there; false when it has gone, or lies elsewhere by now.
+    /// Enters partitions of a table that was there, and shows it to queries; false when it has gone, or lies elsewhere by now.
     pub(super) async fn enter_again(&self, catalog: &NamedCatalog, folder: &WriteFolder, files: &[String]) -> Result<bool> {
         let is_same = |table: &Table| table.location().unwrap_or_default() == self.location;
-        match self.table(catalog).await?.filter(is_same) {
-            Some(table) => enter_partitions(catalog, &table, folder, files).await.map(|()| true),
-            None => Ok(false),
+        let Some(table) = self.table(catalog).await?.filter(is_same) else { return Ok(false) };
+        enter_partitions(catalog, &table, folder, files).await?;
+        for _ in 0..MAX_FINISHES {
+            let Some(mut table) = self.table(catalog).await?.filter(is_same) else { return Ok(false) };
+            if table.parameters.remove(UNFINISHED).is_none() {
+                return Ok(true);
+            }
+            match catalog.catalog.update_table(&table).await {
+                Ok(()) => return Ok(true),
+                Err(CatalogError::Changed(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
+        Err(CatalogError::Changed(format!("Table {}.{}", self.database, self.table)).into())
     }
 }
 

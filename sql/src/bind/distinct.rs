@@ -16,9 +16,60 @@ use std::sync::Arc;
 /// `query` with names of their own for what the planner would call the same; `plan` plans a query to know what its `*` is.
 pub(super) fn with_distinct_names<E>(query: &mut Query, plan: impl Fn(Query) -> Result<LogicalPlan, E>) -> Result<(), E> {
     with_unique_names(query);
+    name_apart(query);
     // The walk never breaks off.
     let _: ControlFlow<()> = query.visit(&mut Casts::default());
     spell_out_stars(query, plan)
+}
+
+/// `SELECT upper(t.n) AS n FROM t ORDER BY t.n`: gives the column another name, as the planner adds `t.n` to what is sorted.
+fn name_apart(query: &mut Query) {
+    struct Apart;
+    impl VisitorMut for Apart {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+            let (SetExpr::Select(select), Some(order)) = (query.body.as_mut(), query.order_by.as_mut()) else {
+                return ControlFlow::Continue(());
+            };
+            let OrderByKind::Expressions(orders) = &mut order.kind else { return ControlFlow::Continue(()) };
+            let mut named = Named::default();
+            // The walk never breaks off.
+            for order in orders.iter() {
+                let _: ControlFlow<()> = order.expr.visit(&mut named);
+            }
+            for (index, item) in select.projection.iter_mut().enumerate() {
+                let SelectItem::ExprWithAlias { alias, .. } = item else { continue };
+                if !named.0.contains(&alias.value) {
+                    continue;
+                }
+                let new = Ident::with_quote('"', format!("{}\u{1}order{index}", alias.value));
+                for order in orders.iter_mut() {
+                    if matches!(&order.expr, Expr::Identifier(ident) if ident.value.eq_ignore_ascii_case(&alias.value)) {
+                        order.expr = Expr::Identifier(new.clone());
+                    }
+                }
+                *alias = new;
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _: ControlFlow<()> = query.visit(&mut Apart);
+}
+
+/// The last names of columns that are named with their relation.
+#[derive(Default)]
+struct Named(Vec<String>);
+
+impl Visitor for Named {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+        if let Expr::CompoundIdentifier(idents) = expression {
+            self.0.extend(idents.last().map(|ident| ident.value.to_lowercase()));
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Whether rows of `query` are grouped by a value and by a cast of it, which rules behind the planner take for one column.
@@ -107,6 +158,9 @@ pub(super) fn name_derived(query: &mut Query) {
     let _: ControlFlow<()> = query.visit(&mut Derived { named: 0 });
 }
 
+/// What the names start with that queries in FROM get.
+pub(crate) const DERIVED: &str = "owlet_derived_";
+
 struct Derived {
     named: usize,
 }
@@ -117,7 +171,7 @@ impl VisitorMut for Derived {
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::Derived { alias: alias @ None, .. } = factor {
             self.named += 1;
-            let name = Ident::with_quote('"', format!("owlet_derived_{}", self.named));
+            let name = Ident::with_quote('"', format!("{DERIVED}{}", self.named));
             *alias = Some(TableAlias { explicit: true, name, columns: vec![], at: None });
         }
         ControlFlow::Continue(())

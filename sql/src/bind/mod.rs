@@ -24,7 +24,9 @@ mod unions;
 mod using;
 mod using_stars;
 mod versions;
+mod views;
 
+pub(crate) use distinct::DERIVED;
 pub use names::{Resolved, Scope, TableResolver};
 
 use crate::dialect::chars::with_chars;
@@ -215,6 +217,7 @@ fn is_about_names(error: &DataFusionError) -> bool {
     text.contains("unique expression names")
         || text.contains("duplicate qualified field")
         || text.contains("duplicate unqualified field")
+        || text.contains("which would be ambiguous")
 }
 
 /// Refuses what the planner accepts and nothing behind it can run.

@@ -2,8 +2,9 @@
 
 use super::columns::lower_cased;
 use super::versions::Versions;
-use super::{DEFAULT_CATALOG, DEFAULT_DATABASE, path, plan_query};
+use super::{DEFAULT_CATALOG, DEFAULT_DATABASE, Label, path, plan_query, views};
 use crate::catalog::delta::no_earlier_state;
+use crate::catalog::view::ViewColumn;
 use crate::catalog::{self, AsOf};
 use crate::message::{named, planning_error, unknown_table};
 use crate::statement::{Limits, StatementKind, parse};
@@ -48,8 +49,8 @@ pub enum Resolved {
         catalog: String,
         /// The database of names in it that say none.
         database: String,
-        /// Names of its columns, in order; empty for those of the query.
-        columns: Vec<String>,
+        /// Its columns, in order; empty for those of the query.
+        columns: Vec<ViewColumn>,
     },
 }
 
@@ -308,22 +309,21 @@ async fn plan_view(state: &SessionState, scope: &Scope<'_>, view: Resolved, dept
     let tables = Tables::default();
     // A view means the same whatever tables a session has of its own.
     let inside = Scope { catalog, database, tables: &tables, ..scope.clone() };
-    let (plan, _) = Box::pin(plan_query(state, &inside, query, depth + 1, None)).await?;
-    let names: Vec<String> = if columns.is_empty() {
-        super::labels(&plan).into_iter().map(|label| label.name).collect()
-    } else {
-        columns.iter().map(|name| name.to_lowercase()).collect()
-    };
-    if names.len() != plan.schema().fields().len() {
-        return Err(Error::invalid(format!(
-            "VIEW_IS_STALE: the view was made with {} columns and its query has {} now; it must be re-created",
-            names.len(),
-            plan.schema().fields().len()
-        )));
+    let (plan, types) = Box::pin(plan_query(state, &inside, query, depth + 1, None)).await?;
+    let found: Vec<Label> = super::labels(&plan);
+    if !columns.is_empty() && columns.len() != found.len() {
+        let (made, now) = (columns.len(), found.len());
+        return Err(views::stale(&format!("the view was made with {made} columns and its query has {now} now")));
     }
-    let renamed: Vec<Expr> =
-        plan.schema().columns().into_iter().zip(names).map(|(column, name)| Expr::Column(column).alias(name)).collect();
-    let plan = LogicalPlanBuilder::from(plan).project(renamed).and_then(LogicalPlanBuilder::build);
+    let mut shown = Vec::with_capacity(found.len());
+    for (place, (column, label)) in plan.schema().columns().into_iter().zip(found).enumerate() {
+        let column = Expr::Column(column);
+        shown.push(match columns.get(place) {
+            Some(declared) => views::as_declared(column, &label, types.get(place), declared)?,
+            None => column.alias(label.name),
+        });
+    }
+    let plan = LogicalPlanBuilder::from(plan).project(shown).and_then(LogicalPlanBuilder::build);
     let plan = plan.map_err(|error| planning_error(error, None))?;
     Ok(Arc::new(ViewTable::new(plan, Some(sql))))
 }

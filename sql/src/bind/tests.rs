@@ -1,5 +1,6 @@
 use super::*;
 use crate::catalog::AsOf;
+use crate::catalog::view::ViewColumn;
 use crate::statement::{Limits, parse};
 use crate::tables::Tables;
 use async_trait::async_trait;
@@ -50,14 +51,17 @@ impl TableResolver for Catalog {
                 sql: sql.to_string(),
                 catalog: DEFAULT_CATALOG.to_string(),
                 database: "other".to_string(),
-                columns: columns.iter().map(|name| (*name).to_string()).collect(),
+                columns: columns
+                    .iter()
+                    .map(|name| ViewColumn { name: (*name).to_string(), trino_type: String::new(), hive_type: String::new() })
+                    .collect(),
             }))
         };
         match (database, table_name) {
             ("default" | "other", "t") => Ok(Some(Resolved::Table(table()))),
             ("default", "v") => view("SELECT id AS a, count(*) FROM T CROSS JOIN UNNEST(arr) GROUP BY id", &[]),
-            ("default", "named") => view("SELECT id, name FROM t", &["X", "y"]),
-            ("default", "stale") => view("SELECT id, name FROM t", &["x"]),
+            ("default", "named") => view("SELECT id AS x, name AS y FROM t", &["X", "y"]),
+            ("default", "stale") => view("SELECT id, name FROM t", &["id", "nam"]),
             ("default", "broken") => view("SELECT nope FROM t", &[]),
             ("other", "loop") | ("default", "loop") => view("SELECT * FROM loop", &[]),
             _ => Ok(None),

@@ -164,13 +164,21 @@ impl From<CatalogError> for Error {
 /// # Errors
 /// [`CatalogError::NoTable`] or [`CatalogError::NoDatabase`].
 pub async fn require_table(catalog: &dyn Catalog, database: &str, name: &str) -> Result<Table> {
-    if let Some(table) = catalog.table(database, name).await? {
+    if let Some(table) = catalog.table(database, name).await?.filter(is_finished) {
         return Ok(table);
     }
     match catalog.database(database).await? {
         None => Err(CatalogError::NoDatabase(database.into())),
         Some(_) => Err(CatalogError::NoTable(database.into(), name.into())),
     }
+}
+
+/// Property of a table that is being made, while partitions are missing: queries do not see it.
+pub const UNFINISHED: &str = "owlet_unfinished";
+
+/// Whether `table` has all of its partitions.
+pub fn is_finished(table: &Table) -> bool {
+    !table.parameters.contains_key(UNFINISHED)
 }
 
 /// Opens `table` for queries, as it is or was at `as_of`. Of a table of Delta Lake the log is read, of others nothing yet.

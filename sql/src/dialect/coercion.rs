@@ -3,7 +3,7 @@
 //! DataFusion makes decimals of doubles, dates of numbers, and one time zone of several; and it has an order for NaN.
 
 use super::casts::{is_text, mixed};
-use super::{averages, far, floats, maps, operators, outer, with_schema_again};
+use super::{averages, constants, far, floats, maps, operators, outer, with_schema_again};
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -65,7 +65,7 @@ fn coerced(plan: LogicalPlan) -> Result<LogicalPlan> {
             Ok(rewritten.update_data(|expression| name.restore(expression)))
         })?;
         // What is below may have other types now.
-        node.map_data(with_schema_again)?.map_data(averages::rounded)
+        node.map_data(with_schema_again)?.map_data(constants::hidden)?.map_data(averages::rounded)
     })?;
     Ok(rewritten.data)
 }
@@ -259,6 +259,10 @@ fn compared(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<
         let equal = nested_equal().call(vec![left, right]);
         return Ok(Transformed::yes(if op == Operator::NotEq { Expr::Not(Box::new(equal)) } else { equal }));
     }
+    let (left, right) = match op {
+        Operator::Eq => floats::equal_to_zero(left, right, schema),
+        _ => (left, right),
+    };
     let (left_nan, right_nan) = (floats::may_be_nan(&left, &left_type, schema), floats::may_be_nan(&right, &right_type, schema));
     let known = |side: &Expr| Expr::Not(Box::new(isnan(side.clone())));
     let also = match op {

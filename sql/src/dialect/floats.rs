@@ -129,6 +129,21 @@ pub(super) fn one_zero(expression: Expr, schema: &DFSchema) -> Expr {
     }
 }
 
+/// Both sides of an equation, with one zero where one of them is zero: the engine takes what is equal to a constant for that constant, and
+/// there are two that equal this one.
+pub(super) fn equal_to_zero(left: Expr, right: Expr, schema: &DFSchema) -> (Expr, Expr) {
+    let is_literal = |side: &Expr| matches!(side, Expr::Literal(value, _) if is_zero(value) || is_whole_zero(value));
+    match (is_literal(&left), is_literal(&right)) {
+        (false, true) if is_floating(&left, schema) => (one_zero(left, schema), lit(0.0)),
+        (true, false) if is_floating(&right, schema) => (lit(0.0), one_zero(right, schema)),
+        _ => (left, right),
+    }
+}
+
+fn is_whole_zero(value: &ScalarValue) -> bool {
+    matches!(value, ScalarValue::Int64(Some(0)) | ScalarValue::Int32(Some(0)))
+}
+
 /// A join whose keys, which are compared by their bits, have one zero; whether they had two.
 pub(super) fn joined(mut join: Join) -> Transformed<Join> {
     let mut changed = false;

@@ -1,21 +1,25 @@
 //! A physical rule: DataFusion's, that answers aggregates from statistics, where it takes no other aggregate for the one it looks at.
 
+use super::fences::Fenced;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::aggregate_statistics::AggregateStatistics;
+use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use std::sync::Arc;
 
-/// DataFusion's physical rules with [`UnfilteredStatistics`].
+/// DataFusion's physical rules with [`UnfilteredStatistics`] and [`Fenced`].
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     for rule in &mut rules {
         if rule.name() == AggregateStatistics::new().name() {
             *rule = Arc::new(UnfilteredStatistics(AggregateStatistics::new()));
+        } else if rule.name().starts_with(FilterPushdown::new().name()) {
+            *rule = Arc::new(Fenced(Arc::clone(rule)));
         }
     }
     rules

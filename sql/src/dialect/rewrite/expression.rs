@@ -338,6 +338,9 @@ fn rewrite_listagg(expression: &mut Expr) -> Result<()> {
     let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(separator))) = list.args.pop().filter(|_| list.args.len() == 1) else {
         return Err(message::at(start, "LISTAGG takes a value and a separator"));
     };
+    if !matches!(&separator, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_))) {
+        return Err(message::at(start, "the separator of LISTAGG is a string"));
+    }
     function.name = ObjectName::from(vec![Ident::new("array_agg")]);
     let texts = take(expression);
     let (filler, with_count) = overflow.unwrap_or((Expr::Value(Value::Null.into()), false));
