@@ -1,7 +1,7 @@
 //! Values for the `?` of a statement, in order of the text.
 
 use crate::dialect::tokens::statements;
-use crate::statement::{Limits, Statement, check_size, parse_expression};
+use crate::statement::{Execute, Limits, Statement, StatementKind, check_size, parse_expression};
 use datafusion::sql::parser::Statement as ParsedStatement;
 use datafusion::sql::sqlparser::ast::{Expr, Query, Value, Visit, VisitMut, Visitor, VisitorMut};
 use engine::{Error, Result};
@@ -71,11 +71,18 @@ impl Visitor for Columns {
     }
 }
 
-/// Puts `values` in the places of the `?` of `statement`; each becomes a value, whatever it contains.
+/// Puts `values` in the places of the `?` of `statement`; each becomes a value, whatever it contains. An `EXECUTE` without `USING` has them
+/// for what it executes.
 ///
 /// # Errors
 /// [`engine::ErrorKind::InvalidQuery`] when there are more or fewer values than places.
 pub fn with_parameters(mut statement: Statement, values: &[Parameter]) -> Result<Statement> {
+    if let StatementKind::Execute(Execute::Named { parameters, .. } | Execute::Immediate { parameters, .. }) = &mut statement.kind
+        && parameters.is_empty()
+    {
+        parameters.extend(values.iter().map(|value| value.expression().to_string()));
+        return Ok(statement);
+    }
     let mut fill = Fill { values, places: 0 };
     if let Some(ParsedStatement::Statement(inner)) = &mut statement.parsed {
         // The walk never breaks off.
@@ -123,6 +130,24 @@ mod tests {
         let limits = Limits { max_bytes: 1_000, max_depth: 50 };
         let statement = parse(sql, limits)?.pop().ok_or_else(|| Error::invalid("no statement"))?;
         Ok(with_parameters(statement, values)?.parsed.map(|parsed| parsed.to_string()).unwrap_or_default())
+    }
+
+    #[test]
+    fn an_execute_without_using_has_the_values() -> Result<()> {
+        let limits = Limits { max_bytes: 1_000, max_depth: 50 };
+        let of = |sql: &str, values: &[Parameter]| -> Result<Vec<String>> {
+            let statement = parse(sql, limits)?.pop().ok_or_else(|| Error::invalid("no statement"))?;
+            match with_parameters(statement, values)?.kind {
+                StatementKind::Execute(Execute::Named { parameters, .. } | Execute::Immediate { parameters, .. }) => Ok(parameters),
+                other => Err(Error::invalid(format!("{other:?}"))),
+            }
+        };
+        let values = [Parameter::String("it's".into()), Parameter::Number("-1.5".into()), Parameter::Null];
+        assert_eq!(of("EXECUTE p", &values)?, ["'it''s'", "-1.5", "NULL"]);
+        assert_eq!(of("EXECUTE IMMEDIATE 'SELECT ?, ?, ?'", &values)?, ["'it''s'", "-1.5", "NULL"]);
+        assert_eq!(of("EXECUTE p USING 1", &[])?, ["1"]);
+        assert!(of("EXECUTE p USING 1", &values).is_err());
+        Ok(())
     }
 
     #[test]
