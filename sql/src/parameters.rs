@@ -138,7 +138,9 @@ mod tests {
         let of = |sql: &str, values: &[Parameter]| -> Result<Vec<String>> {
             let statement = parse(sql, limits)?.pop().ok_or_else(|| Error::invalid("no statement"))?;
             match with_parameters(statement, values)?.kind {
-                StatementKind::Execute(Execute::Named { parameters, .. } | Execute::Immediate { parameters, .. }) => Ok(parameters),
+                StatementKind::Execute(Execute::Named { parameters, .. } | Execute::Immediate { parameters, .. }) => {
+                    Ok(parameters)
+                }
                 other => Err(Error::invalid(format!("{other:?}"))),
             }
         };

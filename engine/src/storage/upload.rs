@@ -9,7 +9,7 @@ use object_store::{
     PutPayloadMut, PutResult,
 };
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -228,13 +228,27 @@ async fn whole<T: Send + 'static, F: Future<Output = ()> + Send>(
     call: impl Future<Output = T> + Send + 'static,
     unwanted: impl FnOnce(T) -> F + Send + 'static,
 ) -> Result<T> {
-    let (send, receive) = oneshot::channel();
+    let slot = Arc::new(Mutex::new(None));
+    let (ready, is_ready) = oneshot::channel();
+    // Lives as long as this is awaited: a result that is ready may not be taken any more.
+    let (awaited, is_gone) = oneshot::channel::<()>();
+    let theirs = Arc::clone(&slot);
     let run = async move {
-        if let Err(result) = send.send(call.await) {
+        let result = call.await;
+        *theirs.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        // Who awaited it may be gone.
+        let _: std::result::Result<(), ()> = ready.send(());
+        drop(is_gone.await);
+        let left = theirs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(result) = left {
             unwanted(result).await;
         }
         drop(pending);
     };
     drop(tokio::runtime::Handle::current().spawn(run));
-    receive.await.map_err(|_| Error::internal("a request to the store ended without an answer"))
+    let lost = || Error::internal("a request to the store ended without an answer");
+    is_ready.await.map_err(|_| lost())?;
+    let result = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(awaited);
+    result.ok_or_else(lost)
 }
