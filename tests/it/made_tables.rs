@@ -43,12 +43,14 @@ async fn branches(world: World) {
             "create table d as select decimal '3.1' c union all select decimal '2.555'",
             "create table f as select 1 c union all select 2.5e0",
             "create table i as select if(k = 1, 3, 2.5e0) c, case when k = 1 then date '2024-01-01' else timestamp '2024-01-02 00:00:00.000' end t from (values 1, 2) t(k)",
+            "create table z with (write_compression = 'ZSTD', compression_level = '19') as select 'a' c",
             "create table w with (format = 'TEXTFILE') as select cast(1 as integer) c union all select 3000000000",
             "create view v as select decimal '3.1' c union all select decimal '2.555'",
         ])
         .await;
     assert_eq!(world.sorted("select c from d").await, ["2.555", "3.100"]);
     assert_eq!(world.sorted("select c from f").await, ["1.0", "2.5"]);
+    assert_eq!(world.rows("select c from z").await, ["a"]);
     assert_eq!(
         world.sorted("select c, cast(t as varchar) from i").await,
         ["2.5|2024-01-02 00:00:00.000", "3.0|2024-01-01 00:00:00.000"]

@@ -44,6 +44,18 @@ impl Properties {
         }
     }
 
+    /// A number that Athena's examples write as one or as a string.
+    fn level(&mut self) -> Result<Option<i64>> {
+        const NAME: &str = "compression_level";
+        match self.left.get(NAME) {
+            Some(PropertyValue::Text(text)) => match text.trim().parse() {
+                Ok(level) => Ok(self.left.remove(NAME).map(|_| level)),
+                Err(_) => Err(self.wrong(NAME, "give a whole number")),
+            },
+            _ => self.number(NAME),
+        }
+    }
+
     pub(super) fn boolean(&mut self, name: &str) -> Result<Option<bool>> {
         match self.left.remove(name) {
             None => Ok(None),
@@ -59,7 +71,7 @@ impl Properties {
             None => Ok(()),
             Some(name) => Err(Error::invalid(format!(
                 "INVALID_TABLE_PROPERTY: {} has no property '{name}' here; it has format, write_compression (compression), \
-                 field_delimiter, partitioned_by{}",
+                 compression_level, field_delimiter, partitioned_by{}",
                 self.what,
                 if self.what == "UNLOAD" {
                     ""
@@ -89,6 +101,12 @@ pub(super) fn write_format(properties: &mut Properties, default: Option<&str>) -
         if let Some(value) = properties.text(key)? {
             compression = Some(compression_of(&value).ok_or_else(|| properties.wrong(key, "GZIP, ZSTD, SNAPPY, LZ4 or NONE"))?);
         }
+    }
+    if let Some(level) = properties.level()? {
+        let is_zstd = compression == Some(Compression::Zstd) && name == "PARQUET";
+        let level = u8::try_from(level).ok().filter(|level| is_zstd && (1..=22).contains(level));
+        let wrong = || properties.wrong("compression_level", "1 to 22, for PARQUET with write_compression ZSTD");
+        compression = Some(Compression::ZstdLevel(level.ok_or_else(wrong)?));
     }
     let delimiter = match properties.text("field_delimiter")? {
         None => None,
@@ -155,6 +173,10 @@ mod tests {
             format(&[("format", text("parquet")), ("write_compression", text("Snappy"))])?,
             WriteFormat::Parquet(Compression::Snappy)
         );
+        for level in [PropertyValue::Number(9), text("9")] {
+            let zstd = [("write_compression", text("zstd")), ("compression_level", level)];
+            assert_eq!(format(&zstd)?, WriteFormat::Parquet(Compression::ZstdLevel(9)));
+        }
         let tabs = TextFormat { delimiter: '\t', ..TextFormat::default() };
         assert_eq!(
             format(&[("format", text("TEXTFILE")), ("field_delimiter", text("\\t"))])?,
@@ -162,6 +184,10 @@ mod tests {
         );
         for given in [
             vec![("format", text("ORC"))],
+            vec![("compression_level", text("9"))],
+            vec![("write_compression", text("ZSTD")), ("compression_level", text("23"))],
+            vec![("write_compression", text("ZSTD")), ("compression_level", PropertyValue::Number(0))],
+            vec![("format", text("JSON")), ("write_compression", text("ZSTD")), ("compression_level", text("9"))],
             vec![("format", text("x"))],
             vec![("format", PropertyValue::Number(1))],
             vec![("write_compression", text("LZMA"))],

@@ -139,18 +139,45 @@ impl fmt::Display for MeteredStore {
     }
 }
 
+/// Most times that a file is put into a folder which is removed meanwhile.
+const MAX_FOLDER_TRIES: usize = 20;
+
+/// Whether a folder of another write on this disk has gone, as it was empty, between being made and being used.
+fn is_without_folder<T>(put: &Result<T>) -> bool {
+    matches!(put, Err(object_store::Error::Generic { store: "LocalFileSystem", source }) if is_lost_folder(source.as_ref()))
+}
+
+fn is_lost_folder(error: &(dyn std::error::Error + 'static)) -> bool {
+    let text = error.to_string();
+    text.starts_with("Unable to create dir") && text.contains("os error 2")
+}
+
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for MeteredStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         count(&self.meter.puts, 1);
         count(&self.meter.bytes_written, payload.content_length() as u64);
-        self.inner.put_opts(location, payload, opts).await
+        let mut put = self.inner.put_opts(location, payload.clone(), opts.clone()).await;
+        for _ in 1..MAX_FOLDER_TRIES {
+            if !is_without_folder(&put) {
+                break;
+            }
+            put = self.inner.put_opts(location, payload.clone(), opts.clone()).await;
+        }
+        put
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         count(&self.meter.puts, 1);
-        let upload = self.inner.put_multipart_opts(location, opts).await?;
+        let mut upload = self.inner.put_multipart_opts(location, opts.clone()).await;
+        for _ in 1..MAX_FOLDER_TRIES {
+            if !is_without_folder(&upload) {
+                break;
+            }
+            upload = self.inner.put_multipart_opts(location, opts.clone()).await;
+        }
+        let upload = upload?;
         Ok(Box::new(MeteredUpload { inner: upload, meter: Arc::clone(&self.meter) }))
     }
 

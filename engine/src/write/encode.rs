@@ -33,7 +33,7 @@ impl Encoder {
     /// An encoder for rows of `schema`.
     pub(super) fn new(format: &WriteFormat, schema: &SchemaRef) -> Result<Self> {
         if let WriteFormat::Parquet(compression) = format {
-            let options = ArrowWriterOptions::new().with_properties(properties(*compression)).with_skip_arrow_metadata(true);
+            let options = ArrowWriterOptions::new().with_properties(properties(*compression)?).with_skip_arrow_metadata(true);
             let writer = ArrowWriter::try_new_with_options(Vec::new(), SchemaRef::clone(schema), options).map_err(internal)?;
             return Ok(Encoder::Parquet(Box::new(writer)));
         }
@@ -118,20 +118,21 @@ impl Lines {
 }
 
 /// Lists and maps get the standard names of their inner levels (`element`, `key_value`), which Hive readers look for.
-fn properties(compression: Compression) -> WriterProperties {
+fn properties(compression: Compression) -> Result<WriterProperties> {
     let compression = match compression {
         Compression::None => ParquetCompression::UNCOMPRESSED,
         Compression::Snappy => ParquetCompression::SNAPPY,
         Compression::Gzip => ParquetCompression::GZIP(GzipLevel::default()),
         Compression::Zstd => ParquetCompression::ZSTD(ZstdLevel::default()),
+        Compression::ZstdLevel(level) => {
+            let wrong = |_| Error::invalid(format!("a level of ZSTD is 1 to 22, not {level}"));
+            ParquetCompression::ZSTD(ZstdLevel::try_new(i32::from(level)).map_err(wrong)?)
+        }
         // The framing that Athena and Hive mean by LZ4, not LZ4_RAW.
         Compression::Lz4 => ParquetCompression::LZ4,
     };
-    WriterProperties::builder()
-        .set_compression(compression)
-        .set_coerce_types(true)
-        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-        .build()
+    let properties = WriterProperties::builder().set_compression(compression).set_coerce_types(true);
+    Ok(properties.set_max_row_group_bytes(Some(ROW_GROUP_BYTES)).build())
 }
 
 fn internal(error: parquet::errors::ParquetError) -> Error {

@@ -26,6 +26,8 @@ pub enum Compression {
     Gzip,
     /// Zstandard.
     Zstd,
+    /// Zstandard with a level of 1 to 22; Parquet only.
+    ZstdLevel(u8),
     /// LZ4 in Hadoop's framing; Parquet only.
     Lz4,
 }
