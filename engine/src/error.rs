@@ -144,6 +144,16 @@ pub(crate) fn value_error(error: DataFusionError) -> DataFusionError {
     }
 }
 
+/// The same of the function `name`, which stands before what has no name of Athena's yet.
+pub(crate) fn function_error(name: &str, error: DataFusionError) -> DataFusionError {
+    match error {
+        DataFusionError::Execution(text) if athenas_name(&text).is_none() => {
+            value_error(DataFusionError::Execution(format!("{name}: {text}")))
+        }
+        other => other,
+    }
+}
+
 /// What Arrow says of a value that is none of a type, in Trino's words.
 fn cast_error(what: &str) -> String {
     let type_of = |text: &str| text.parse::<DataType>().ok().map(|of| type_name(&of));

@@ -10,7 +10,7 @@ pub(super) use column::Row;
 use self::column::Column;
 use super::Functions;
 use super::define::JSON;
-use crate::error::{athenas_name, value_error};
+use crate::error::function_error;
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
@@ -270,12 +270,7 @@ impl ScalarUDFImpl for TableFunction {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let types: Vec<_> = args.args.iter().map(ColumnarValue::data_type).collect();
         let (overload, _) = self.choose(&types)?;
-        evaluate(overload, &args).map_err(|error| match error {
-            DataFusionError::Execution(text) if athenas_name(&text).is_none() => {
-                value_error(DataFusionError::Execution(format!("{}: {text}", self.name)))
-            }
-            other => other,
-        })
+        evaluate(overload, &args).map_err(|error| function_error(self.name, error))
     }
 }
 

@@ -66,7 +66,7 @@ fn place_of(expression: &Expr, places: &Places) -> Option<Location> {
 /// A SELECT with what its expressions need to be planned without it.
 struct Place {
     with: Option<With>,
-    from: Vec<TableWithJoins>,
+    /// Nothing but its FROM.
     template: Select,
     /// Its own expressions, inner ones before what they are in.
     expressions: Vec<Expr>,
@@ -74,7 +74,7 @@ struct Place {
 
 impl Place {
     fn alone(&self, part: Expr) -> Query {
-        let select = Select { projection: vec![SelectItem::UnnamedExpr(part)], from: self.from.clone(), ..self.template.clone() };
+        let select = Select { projection: vec![SelectItem::UnnamedExpr(part)], ..self.template.clone() };
         Query { with: self.with.clone(), ..query_of(SetExpr::Select(Box::new(select))) }
     }
 }
@@ -161,30 +161,24 @@ impl Visitor for Selects {
             recursive: self.is_recursive,
             cte_tables,
         });
-        self.found.push(Place { with, from: unconditional(&select.from), template: plain(select), expressions: own.found });
+        self.found.push(Place { with, template: plain(select), expressions: own.found });
         ControlFlow::Continue(())
     }
 }
 
-/// `select` without anything but its FROM.
+/// `select` without anything but its FROM, whose joins have no conditions.
 fn plain(select: &Select) -> Select {
-    Select {
+    let mut plain = Select {
         distinct: None,
         selection: None,
         group_by: GroupByExpr::Expressions(vec![], vec![]),
         having: None,
         qualify: None,
         projection: vec![],
-        from: vec![],
         ..select.clone()
-    }
-}
-
-/// `from` whose joins have no conditions.
-fn unconditional(from: &[TableWithJoins]) -> Vec<TableWithJoins> {
-    let mut from = from.to_vec();
-    from.iter_mut().for_each(without_conditions);
-    from
+    };
+    plain.from.iter_mut().for_each(without_conditions);
+    plain
 }
 
 fn without_conditions(from: &mut TableWithJoins) {

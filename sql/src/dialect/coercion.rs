@@ -56,8 +56,8 @@ fn coerced(plan: LogicalPlan) -> Result<LogicalPlan> {
             node => node,
         };
         check_values(&node)?;
-        maps::check(&node)?;
         let schema = merge_schema(&node.inputs());
+        maps::check(&node, &schema)?;
         let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expression| {
             let name = names.save(&expression);

@@ -2,14 +2,12 @@
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DataFusionError, NullEquality, Result};
-use datafusion::logical_expr::utils::merge_schema;
+use datafusion::common::{DFSchema, DataFusionError, NullEquality, Result};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 
-/// Refuses what puts maps together that are the same, and would go by the order of their entries.
-pub(super) fn check(node: &LogicalPlan) -> Result<()> {
-    let schema = merge_schema(&node.inputs());
-    let has = |expression: &Expr| expression.get_type(&schema).is_ok_and(|of| has_map(&of));
+/// Refuses what puts maps together that are the same, and would go by the order of their entries; `schema` is that of the inputs.
+pub(super) fn check(node: &LogicalPlan, schema: &DFSchema) -> Result<()> {
+    let has = |expression: &Expr| expression.get_type(schema).is_ok_and(|of| has_map(&of));
     let is_distinct = |expression: &Expr| match expression {
         Expr::AggregateFunction(call) => call.params.distinct && call.params.args.iter().any(has),
         Expr::WindowFunction(call) => {

@@ -8,7 +8,7 @@ pub(super) use keys::{NanOrder, canonical, check_known, converter, is_nan, keys,
 pub(super) use lists::{Lists, MAX_BATCH_ELEMENTS, Picks, aligned, list_from_parts, map_from_parts, map_parts, pick_rows};
 pub(super) use types::{as_list, as_map, check_comparable, list_item, list_of, map_of, map_types, same_type, struct_of};
 
-use crate::error::{athenas_name, value_error};
+use crate::error::function_error;
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
@@ -156,11 +156,8 @@ pub(super) fn named<T>(name: &str, result: Result<T>) -> Result<T> {
     use datafusion::common::DataFusionError as Error;
     result.map_err(|error| match error {
         Error::Plan(message) => Error::Plan(format!("{name}: {message}")),
-        Error::Execution(message) if athenas_name(&message).is_none() => {
-            value_error(Error::Execution(format!("{name}: {message}")))
-        }
         Error::NotImplemented(message) => Error::NotImplemented(format!("{name}: {message}")),
-        other => other,
+        other => function_error(name, other),
     })
 }
 
