@@ -1,9 +1,10 @@
 //! `=` of arrays, maps and rows with the NULLs in them, which may be equal to anything.
 //!
 //! The engine's operator takes two NULLs for equal values.
+//! And the one of equal values that stands for all of them, for what the engine compares by its bits.
 
 use super::Functions;
-use super::nested::{Call, Lists, Scalar, check_count, is_nan, keys, map_parts, same_type};
+use super::nested::{Call, Lists, NanOrder, Scalar, canonical, check_count, is_nan, keys, map_parts, same_type};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::datatypes::DataType;
 use arrow::row::Rows;
@@ -19,8 +20,22 @@ pub fn nested_equal() -> Arc<ScalarUDF> {
     Arc::clone(&EQUAL)
 }
 
+static CANONICAL: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+    let any = |types: &[DataType]| check_count(types, 1..=1).map(|()| types.to_vec());
+    Scalar::udf(CANONICAL_NAME, any, |types| Ok(types[0].clone()), |call| Ok(canonical(call.arg(0)?, NanOrder::Largest)))
+});
+
+/// The name of [`canonical_value`].
+pub const CANONICAL_NAME: &str = "owlet_canonical";
+
+/// The function that gives a value as it is, but for one bit pattern of zero and one of NaN, the greatest number, also within arrays and rows.
+pub fn canonical_value() -> Arc<ScalarUDF> {
+    Arc::clone(&CANONICAL)
+}
+
 pub(super) fn add_to(functions: &mut Functions) {
     functions.scalar.push(nested_equal());
+    functions.scalar.push(canonical_value());
 }
 
 fn both_alike(types: &[DataType]) -> Result<Vec<DataType>> {

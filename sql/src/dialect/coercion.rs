@@ -261,6 +261,7 @@ fn compared(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<
     }
     let (left, right) = match op {
         Operator::Eq => floats::equal_to_zero(left, right, schema),
+        Operator::IsDistinctFrom | Operator::IsNotDistinctFrom => (floats::one_zero(left, schema), floats::one_zero(right, schema)),
         _ => (left, right),
     };
     let (left_nan, right_nan) = (floats::may_be_nan(&left, &left_type, schema), floats::may_be_nan(&right, &right_type, schema));

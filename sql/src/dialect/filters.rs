@@ -1,5 +1,5 @@
 //! Rules of the optimizer: filters stay above aggregates that give a row where they are given none, and say nothing of a column that is
-//! equal to what is made of it; keys of joins have one zero.
+//! equal to what is made of it; what is compared by bits has one zero.
 
 use super::floats;
 use datafusion::common::Result;
@@ -19,17 +19,18 @@ pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         }
     }
     rules.push(Arc::new(EqualToItself));
-    rules.push(Arc::new(ZerosOfKeys));
+    rules.push(Arc::new(OneOfEquals));
     rules
 }
 
-/// Gives floating-point keys of joins one zero, once queries inside of a query are joins.
+/// Gives floating-point numbers one zero and one NaN where they are compared by bits, once queries inside of a query are joins, and DISTINCT
+/// is a group: conditions on a column of groups have gone below by then, and choose files by it.
 #[derive(Debug)]
-struct ZerosOfKeys;
+struct OneOfEquals;
 
-impl OptimizerRule for ZerosOfKeys {
+impl OptimizerRule for OneOfEquals {
     fn name(&self) -> &'static str {
-        "owlet_zeros_of_keys"
+        "owlet_one_of_equals"
     }
 
     fn apply_order(&self) -> Option<ApplyOrder> {
@@ -37,10 +38,7 @@ impl OptimizerRule for ZerosOfKeys {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        match plan {
-            LogicalPlan::Join(join) => Ok(floats::joined(join).update_data(LogicalPlan::Join)),
-            plan => Ok(Transformed::no(plan)),
-        }
+        Ok(floats::with_one_of_equals(plan))
     }
 }
 

@@ -6,7 +6,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::functions::math::expr_fn::isnan;
 use datafusion::logical_expr::expr::{AggregateFunction, Sort, WindowFunction};
-use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Join, LogicalPlan, Operator, Projection, lit};
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, GroupingSet, LogicalPlan, Operator, Projection, lit};
+use engine::functions::equal::{CANONICAL_NAME, canonical_value};
 
 fn is_nan(value: &ScalarValue) -> bool {
     match value {
@@ -108,25 +109,27 @@ pub(super) fn compared_apart(first: &Expr, list: &mut Vec<Expr>, schema: &DFSche
     list.extract_if(.., by_bits).collect()
 }
 
-fn has_one_zero(expression: &Expr) -> bool {
+fn is_canonical(expression: &Expr) -> bool {
     match expression {
-        Expr::BinaryExpr(BinaryExpr { op: Operator::Plus, right, .. }) => {
-            matches!(right.as_ref(), Expr::Literal(value, _) if is_zero(value))
-        }
+        Expr::Alias(alias) => is_canonical(&alias.expr),
+        Expr::ScalarFunction(call) => call.name() == CANONICAL_NAME,
         _ => false,
     }
 }
 
-/// `expression` with one zero, if it is a floating-point number.
+/// Whether equal values of type `of` may have several bit patterns.
+fn has_floats(of: &DataType) -> bool {
+    match of {
+        DataType::List(item) => has_floats(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_floats(field.data_type())),
+        of => of.is_floating(),
+    }
+}
+
+/// `expression` with one zero and one NaN, if it has floating-point numbers.
 pub(super) fn one_zero(expression: Expr, schema: &DFSchema) -> Expr {
-    if has_one_zero(&expression) {
-        return expression;
-    }
-    match expression.get_type(schema) {
-        Ok(DataType::Float64) => expression + lit(0.0f64),
-        Ok(DataType::Float32) => expression + lit(0.0f32),
-        _ => expression,
-    }
+    let has_several = !is_canonical(&expression) && expression.get_type(schema).is_ok_and(|of| has_floats(&of));
+    if has_several { canonical_value().call(vec![expression]) } else { expression }
 }
 
 /// Both sides of an equation, with one zero where one of them is zero: the engine takes what is equal to a constant for that constant, and
@@ -144,35 +147,76 @@ fn is_whole_zero(value: &ScalarValue) -> bool {
     matches!(value, ScalarValue::Int64(Some(0)) | ScalarValue::Int32(Some(0)))
 }
 
-/// A join whose keys, which are compared by their bits, have one zero; whether they had two.
-pub(super) fn joined(mut join: Join) -> Transformed<Join> {
-    let mut changed = false;
-    for (key, schema) in join.on.iter_mut().flat_map(|(left, right)| [(left, join.left.schema()), (right, join.right.schema())]) {
-        if is_floating(key, schema) && !has_one_zero(key) {
-            *key = one_zero(std::mem::take(key), schema);
-            changed = true;
+/// `plan` with one zero and one NaN in what it compares by bits: keys of joins and groups, and what it sorts by.
+pub(super) fn with_one_of_equals(plan: LogicalPlan) -> Transformed<LogicalPlan> {
+    match plan {
+        LogicalPlan::Join(mut join) => {
+            let mut changed = false;
+            for (left, right) in &mut join.on {
+                changed |= with_one_zero(std::slice::from_mut(left), join.left.schema());
+                changed |= with_one_zero(std::slice::from_mut(right), join.right.schema());
+            }
+            Transformed::new_transformed(LogicalPlan::Join(join), changed)
+        }
+        LogicalPlan::Aggregate(mut aggregate) => {
+            let mut changed = false;
+            for key in &mut aggregate.group_expr {
+                changed |= grouped_with_one_zero(key, aggregate.input.schema());
+            }
+            Transformed::new_transformed(LogicalPlan::Aggregate(aggregate), changed)
+        }
+        LogicalPlan::Sort(mut sort) => {
+            let (schema, last) = (sort.input.schema(), sort.expr.len().saturating_sub(1));
+            let mut changed = false;
+            for (place, order) in sort.expr.iter_mut().enumerate() {
+                // Which of two zeros comes first is to be seen by what they are sorted by next.
+                let is_plain = order.expr.get_type(schema).is_ok_and(|of| of.is_floating() && !may_be_nan(&order.expr, &of, schema));
+                if !is_plain || place < last {
+                    changed |= with_one_zero(std::slice::from_mut(&mut order.expr), schema);
+                }
+            }
+            Transformed::new_transformed(LogicalPlan::Sort(sort), changed)
+        }
+        plan => Transformed::no(plan),
+    }
+}
+
+/// A key of groups by the name that it has.
+fn grouped_with_one_zero(key: &mut Expr, schema: &DFSchema) -> bool {
+    match key {
+        Expr::GroupingSet(GroupingSet::Rollup(keys) | GroupingSet::Cube(keys)) => {
+            keys.iter_mut().fold(false, |changed, key| changed | grouped_with_one_zero(key, schema))
+        }
+        Expr::GroupingSet(GroupingSet::GroupingSets(sets)) => {
+            sets.iter_mut().flatten().fold(false, |changed, key| changed | grouped_with_one_zero(key, schema))
+        }
+        key => {
+            let (relation, name) = key.qualified_name();
+            let changed = with_one_zero(std::slice::from_mut(key), schema);
+            if changed {
+                *key = std::mem::take(key).alias_qualified(relation, name);
+            }
+            changed
         }
     }
-    Transformed::new_transformed(join, changed)
 }
 
 /// Makes those of `expressions` that have two zeros have one; whether there are such.
 fn with_one_zero(expressions: &mut [Expr], schema: &DFSchema) -> bool {
     let mut changed = false;
-    for expression in expressions.iter_mut().filter(|expression| is_floating(expression, schema)) {
+    for expression in expressions {
+        let is_done = is_canonical(expression);
         *expression = one_zero(std::mem::take(expression), schema);
-        changed = true;
+        changed |= !is_done && is_canonical(expression);
     }
     changed
 }
 
-/// Aggregates with DISTINCT take the two zeros for one.
+/// Aggregates with DISTINCT take the two zeros for one, and so does the order of their values.
 pub(super) fn counted(mut call: AggregateFunction, schema: &DFSchema) -> Transformed<Expr> {
-    let mut changed = false;
+    let mut changed = sorted_with_one_zero(&mut call.params.order_by, schema);
     if call.params.distinct {
-        changed = with_one_zero(&mut call.params.args, schema);
-        // What an array is ordered by is one of its values.
-        changed |= sorted_with_one_zero(&mut call.params.order_by, schema);
+        changed |= with_one_zero(&mut call.params.args, schema);
     }
     Transformed::new_transformed(Expr::AggregateFunction(call), changed)
 }
