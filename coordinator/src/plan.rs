@@ -67,7 +67,7 @@ impl Planner {
     /// The physical plan of `logical`; with `verify`, a plan that cannot be shipped whole runs here.
     pub(crate) async fn plan(&self, logical: &LogicalPlan, verify: bool) -> Result<Planned> {
         let Some(state) = &self.distributed else { return self.plan_local(logical, None).await };
-        let plan = match state.create_physical_plan(logical).await {
+        let plan = match physical_plan(state, logical).await {
             Ok(plan) => plan,
             Err(DataFusionError::NotImplemented(reason)) => return self.plan_local(logical, Some(reason)).await,
             // The plain planner has the last word on what is wrong with a query.
@@ -85,10 +85,28 @@ impl Planner {
 
     /// The plan for this process alone.
     pub(crate) async fn plan_local(&self, logical: &LogicalPlan, reason: Option<String>) -> Result<Planned> {
-        let plan = self.local.create_physical_plan(logical).await.map_err(unplanned)?;
+        let plan = physical_plan(&self.local, logical).await.map_err(unplanned)?;
         Ok(Planned::Local { plan, reason })
     }
 }
+
+/// The plan of `logical`. Rules that bring fields of rows down to the files make plans at times whose columns do not fit; these are made again
+/// without them.
+async fn physical_plan(state: &SessionState, logical: &LogicalPlan) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+    let error = match state.create_physical_plan(logical).await {
+        Ok(plan) => return Ok(plan),
+        Err(error) => error,
+    };
+    if !matches!(error.find_root(), DataFusionError::SchemaError(..)) && !error.to_string().contains(EXTRACTED) {
+        return Err(error);
+    }
+    let mut plain = state.clone();
+    plain.config_mut().options_mut().optimizer.enable_leaf_expression_pushdown = false;
+    plain.create_physical_plan(logical).await.map_err(|_| error)
+}
+
+/// What those rules call a field.
+const EXTRACTED: &str = "__datafusion_extracted";
 
 /// What the planner says of a query inside that it could not make a join of.
 const NO_JOIN: [&str; 4] = [

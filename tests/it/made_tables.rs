@@ -121,3 +121,43 @@ async fn maps(world: World) {
     world.run(&["create table t with (format = 'JSON') as select map(array['k', 'z'], array[1, null]) m, 1 a"]).await;
     assert_eq!(world.rows("select m['k'], cardinality(m), contains(map_keys(m), 'z'), a from t").await, ["1|2|true|1"]);
 }
+
+#[test]
+fn fields_and_lambdas_keep_their_columns_wherever_the_optimizer_brings_them() {
+    each(fields);
+}
+
+async fn fields(world: World) {
+    world
+        .run(&[
+            "create table t as select b, g, cast(r as row(x bigint, z array(bigint))) r from (values (1, 5, row(1, array[2, 3])), (2, 0, row(2, array[1, 3])), (3, 2, row(1, array[5, 2]))) t(b, g, r)",
+            "create view v as select b, r from t",
+            "create view m as select b % 2 k, max_by(r, b) r from t group by 1",
+        ])
+        .await;
+    for (sql, expected) in [
+        ("select b, r.x, v.r.z[1] from v order by r.x, b", vec!["1|1|2", "3|1|5", "2|2|1"]),
+        ("select k, r.x from m order by 1", vec!["0|2", "1|1"]),
+        ("select r.x, count(*) from v group by r.x order by 1", vec!["1|2", "2|1"]),
+        ("select v.r.*, b from v where r.x = 2", vec!["2|[1, 3]|2"]),
+        ("select a.b, c.b from v a join v c on a.r.x = c.r.x + 1 order by 1, 2", vec!["2|1", "2|3"]),
+        // A variable that is called as a column, and one that is not, above and beside columns that no lambda uses.
+        ("select b from t where any_match(r.z, b -> b = 2) and g > 0 order by b", vec!["1", "3"]),
+        ("select b from t where all_match(r.z, l -> l >= 2) and g > 0 order by b", vec!["1", "3"]),
+        (
+            "select transform(ids, a -> a + 1) from (select g, array_agg(b) ids from t group by g) order by 1",
+            vec!["[2]", "[3]", "[4]"],
+        ),
+        ("select filter(array['a', 'b'], a -> a < ms) from (select g, max('b') ms from t group by g) limit 1", vec!["[a]"]),
+        ("select b from t order by any_match(r.z, l -> l < 2), b", vec!["1", "3", "2"]),
+        ("select a.b, c.b from t a join t c on any_match(a.r.z, l -> l = c.g) order by 1, 2", vec!["1|3", "3|1", "3|3"]),
+        (
+            "select a.b, c.b from t a left join t c on a.g = c.g and any_match(a.r.z, l -> l = c.g) order by 1",
+            vec!["1|NULL", "2|NULL", "3|3"],
+        ),
+        ("select b from t where r.x + 1 in (select g from t) order by 1", vec!["1", "3"]),
+        ("select b from t where b = 1 or r.x not in (select g from t) order by 1", vec!["1", "3"]),
+    ] {
+        assert_eq!(world.rows(sql).await, expected, "{sql}");
+    }
+}

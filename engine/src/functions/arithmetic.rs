@@ -10,7 +10,10 @@ use datafusion::arrow::datatypes::{DataType, Decimal128Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::Result;
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
-use datafusion::logical_expr::{ColumnarValue, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 /// An operation.
@@ -108,6 +111,15 @@ impl ScalarUDFImpl for Arithmetic {
         &self.signature
     }
 
+    /// A long chain of operators has a short name: planning asks each of them for its name, and writes those of all below into it.
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        if is_long_chain(args) {
+            return Ok(format!("{}({:032x})", self.name(), fingerprint(args)));
+        }
+        let args = args.iter().map(|arg| arg.schema_name().to_string()).collect::<Vec<_>>();
+        Ok(format!("{}({})", self.name(), args.join(",")))
+    }
+
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let [left, right] = super::arguments(self.name(), types)?;
         let (left, right) = BinaryTypeCoercer::new(left, &self.operation.operator(), right).get_input_types()?;
@@ -137,6 +149,32 @@ impl ScalarUDFImpl for Arithmetic {
         }
         Ok(ColumnarValue::Array(result))
     }
+}
+
+/// Operators upon operators that keep the name that their text gives.
+const LONG_CHAIN: usize = 16;
+
+/// Whether more operators than [`LONG_CHAIN`] follow upon one another, as in `a + b + c`.
+fn is_long_chain(args: &[Expr]) -> bool {
+    fn below(expression: &Expr) -> Option<&Expr> {
+        match expression {
+            Expr::ScalarFunction(call) => call.args.first(),
+            Expr::BinaryExpr(binary) => Some(&binary.left),
+            _ => None,
+        }
+    }
+    std::iter::successors(args.first(), |expression| below(expression)).nth(LONG_CHAIN).is_some()
+}
+
+/// 128 bits that no two expressions of a statement have in common.
+fn fingerprint(args: &[Expr]) -> u128 {
+    let half = |seed: u8| {
+        let mut hasher = std::hash::DefaultHasher::new();
+        seed.hash(&mut hasher);
+        args.hash(&mut hasher);
+        u128::from(hasher.finish())
+    };
+    half(0) << 64 | half(1)
 }
 
 impl Arithmetic {

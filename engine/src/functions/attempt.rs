@@ -45,24 +45,40 @@ fn is_of_values(error: &DataFusionError) -> bool {
     !matches!(error.find_root(), DataFusionError::ResourcesExhausted(_) | DataFusionError::Internal(_))
 }
 
-impl Attempt {
-    /// `length` rows from `start` on. A batch that fails is halved until the rows that fail are alone.
-    fn rows(&self, args: &ScalarFunctionArgs, start: usize, length: usize) -> Result<ArrayRef> {
-        let part = |arg: &ColumnarValue| match arg {
-            ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(start, length)),
-            scalar => scalar.clone(),
-        };
-        let part = ScalarFunctionArgs { args: args.args.iter().map(part).collect(), number_rows: length, ..args.clone() };
-        match self.inner.invoke_with_args(part).and_then(|result| result.into_array(length)) {
-            Ok(rows) => Ok(rows),
-            Err(error) if !is_of_values(&error) => Err(error),
-            Err(_) if length <= 1 => Ok(new_null_array(args.return_field.data_type(), length)),
-            Err(_) => {
-                let half = length / 2;
-                let halves = [self.rows(args, start, half)?, self.rows(args, start + half, length - half)?];
-                Ok(concat(&halves.each_ref().map(|half| half.as_ref()))?)
-            }
+/// What `run` makes of `length` rows from `start` on, of type `of`. A batch that fails is halved until the rows that fail are alone; these are
+/// NULL.
+///
+/// # Errors
+/// Those that are not of the values.
+pub(super) fn halved(
+    run: &dyn Fn(usize, usize) -> Result<ArrayRef>,
+    of: &DataType,
+    start: usize,
+    length: usize,
+) -> Result<ArrayRef> {
+    match run(start, length) {
+        Ok(rows) => Ok(rows),
+        Err(error) if !is_of_values(&error) => Err(error),
+        Err(_) if length <= 1 => Ok(new_null_array(of, length)),
+        Err(_) => {
+            let half = length / 2;
+            let halves = [halved(run, of, start, half)?, halved(run, of, start + half, length - half)?];
+            Ok(concat(&halves.each_ref().map(|half| half.as_ref()))?)
         }
+    }
+}
+
+impl Attempt {
+    fn rows(&self, args: &ScalarFunctionArgs, length: usize) -> Result<ArrayRef> {
+        let run = |start: usize, length: usize| {
+            let part = |arg: &ColumnarValue| match arg {
+                ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(start, length)),
+                scalar => scalar.clone(),
+            };
+            let part = ScalarFunctionArgs { args: args.args.iter().map(part).collect(), number_rows: length, ..args.clone() };
+            self.inner.invoke_with_args(part)?.into_array(length)
+        };
+        halved(&run, args.return_field.data_type(), 0, length)
     }
 }
 
@@ -91,10 +107,10 @@ impl ScalarUDFImpl for Attempt {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let is_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         if is_constant {
-            let row = self.rows(&args, 0, 1)?;
+            let row = self.rows(&args, 1)?;
             return ScalarValue::try_from_array(&row, 0).map(ColumnarValue::Scalar);
         }
-        self.rows(&args, 0, args.number_rows).map(ColumnarValue::Array)
+        self.rows(&args, args.number_rows).map(ColumnarValue::Array)
     }
 }
 

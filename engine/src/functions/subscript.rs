@@ -1,7 +1,7 @@
 //! `list[1]` and `map['key']`, which fail for what is not there.
 
 use super::Functions;
-use super::nested::keys;
+use super::nested::{keys, same_type};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, GenericListArray, MapArray, OffsetSizeTrait, UInt32Array, UInt64Array,
 };
@@ -46,6 +46,19 @@ fn map_types(entries: &Field) -> Option<(&DataType, &DataType)> {
     }
 }
 
+/// Whether a value of type `given` is one of type `own`, whatever it is: a cast of others would find the key that is next to it.
+fn may_be_key(own: &DataType, given: &DataType) -> bool {
+    match (own, given) {
+        (_, DataType::Null) => true,
+        (own, given) if own.is_integer() => given.is_integer(),
+        (own, given) if own.is_floating() => given.is_numeric(),
+        (DataType::Decimal128(_, scale), DataType::Decimal128(_, given)) => given <= scale,
+        (DataType::Decimal128(..), given) => given.is_integer(),
+        // Of texts and bytes there are several spellings.
+        (own, given) => same_type(own, given).is_ok_and(|both| both == *own || !own.is_temporal()),
+    }
+}
+
 impl ScalarUDFImpl for Subscript {
     fn name(&self) -> &str {
         "owlet_subscript"
@@ -65,8 +78,11 @@ impl ScalarUDFImpl for Subscript {
                 Ok(vec![DataType::List(Arc::clone(element)), DataType::Int64])
             }
             DataType::Map(entries, _) => {
-                let (key, _) = map_types(entries).ok_or_else(|| refused(value))?;
-                Ok(vec![value.clone(), key.clone()])
+                let (own, _) = map_types(entries).ok_or_else(|| refused(value))?;
+                if !may_be_key(own, key) {
+                    return Err(DataFusionError::Plan(format!("Cannot use {key} for subscript of {value}")));
+                }
+                Ok(vec![value.clone(), own.clone()])
             }
             DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
                 Err(DataFusionError::Plan(format!("Cannot use {key} for subscript of an array")))
@@ -138,7 +154,8 @@ fn value_of(maps: &MapArray, key: &ArrayRef) -> Result<ArrayRef> {
     let rows = (0..maps.len()).flat_map(|row| std::iter::repeat_n(row as u32, (offsets[row + 1] - offsets[row]) as usize));
     let wanted = take(key, &UInt32Array::from_iter_values(rows), None)?;
     let own_keys = maps.keys().slice(first, last - first);
-    let found: BooleanArray = match own_keys.data_type().is_nested() {
+    // The kernel knows two zeros.
+    let found: BooleanArray = match own_keys.data_type().is_nested() || own_keys.data_type().is_floating() {
         true => {
             let [own, wanted] = keys([&own_keys, &wanted])?;
             own.iter().zip(wanted.iter()).map(|(own, wanted)| Some(own == wanted)).collect()

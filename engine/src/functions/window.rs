@@ -100,6 +100,11 @@ impl WindowUDFImpl for Window {
         if let Some(kind) = self.by_row(args.input_exprs()) {
             return Ok(Box::new(ByRow::new(kind, args.ignore_nulls())));
         }
+        if let Some(kind @ (Kind::Lag | Kind::Lead)) = self.by_row.filter(|_| args.ignore_nulls()) {
+            let value = |arg: &Arc<dyn PhysicalExpr>| arg.downcast_ref::<Literal>().map(|literal| literal.value().clone());
+            let constants = args.input_exprs().iter().skip(1).filter_map(value).collect();
+            return Ok(Box::new(ByRow::with_constants(kind, true, constants)));
+        }
         let inner = self.inner.partition_evaluator_factory(args)?;
         match self.bigint {
             true => Ok(Box::new(Bigint(inner))),
@@ -132,7 +137,11 @@ impl WindowUDFImpl for Window {
         ReversedUDWF::NotSupported
     }
 
+    /// How many rows further `lead` looks is not known here: it may ignore NULLs.
     fn limit_effect(&self, args: &[Arc<dyn PhysicalExpr>]) -> LimitEffect {
+        if self.by_row == Some(Kind::Lead) {
+            return LimitEffect::Unknown;
+        }
         self.inner.inner().limit_effect(args)
     }
 }

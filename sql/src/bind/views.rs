@@ -25,7 +25,10 @@ pub(super) fn as_declared(column: Expr, label: &Label, found: Option<&DataType>,
     let wanted = HiveType::parse(&declared.hive_type).map(|kind| kind.arrow());
     let (Some(found), Ok(wanted)) = (found, wanted) else { return Ok(column.alias(name)) };
     match kept(found, &wanted) {
-        Some(Kept::AsIs) => Ok(column.alias(name)),
+        // A column that is called so already is passed on: under an alias, the optimizer brings none of its fields down to the files.
+        Some(Kept::AsIs) => {
+            Ok(if matches!(&column, Expr::Column(column) if column.name == name) { column } else { column.alias(name) })
+        }
         Some(Kept::Cast) => Ok(cast(column, wanted).alias(name)),
         None => {
             let (found, wanted) = (type_name(found), type_name(&wanted));

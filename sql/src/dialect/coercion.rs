@@ -3,23 +3,24 @@
 //! DataFusion makes decimals of doubles, dates of numbers, and one time zone of several; and it has an order for NaN.
 
 use super::casts::{is_text, mixed};
-use super::{averages, constants, far, floats, maps, operators, outer, with_schema_again};
+use super::{averages, constants, far, floats, maps, operators, outer, window_keys, with_schema_again};
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::functions::core::expr_fn::nullif;
 use datafusion::functions::math::expr_fn::isnan;
+use datafusion::logical_expr::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::expr::{AggregateFunction, Between, Case, InList, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, cast, lit, when,
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, Values, cast, lit, when,
 };
 use datafusion::optimizer::AnalyzerRule;
 use engine::functions::arithmetic::{Checked, checked};
 use engine::functions::equal::nested_equal;
-use engine::functions::{DAY_TIME, JSON, YEAR_MONTH};
+use engine::functions::{DAY_TIME, JSON, YEAR_MONTH, type_name};
 use std::sync::Arc;
 
 /// Functions whose result has the type that all arguments have in common.
@@ -53,9 +54,9 @@ fn coerced(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
         let node = match node {
             LogicalPlan::Union(union) => unified_union(union)?,
+            LogicalPlan::Values(values) => unified_values(values)?,
             node => node,
         };
-        check_values(&node)?;
         let schema = merge_schema(&node.inputs());
         maps::check(&node, &schema)?;
         let names = NamePreserver::new(&node);
@@ -65,6 +66,7 @@ fn coerced(plan: LogicalPlan) -> Result<LogicalPlan> {
             Ok(rewritten.update_data(|expression| name.restore(expression)))
         })?;
         // What is below may have other types now.
+        let node = node.update_data(floats::without_doubt).map_data(window_keys::below)?;
         node.map_data(with_schema_again)?.map_data(constants::hidden)?.map_data(averages::rounded)
     })?;
     Ok(rewritten.data)
@@ -97,12 +99,24 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                     Transformed::yes(if negated { Expr::Not(Box::new(within)) } else { within })
                 }
                 Ok([expr, low, high]) => {
+                    check_range(&expr, &low, &high, schema)?;
                     let question = floats::nan_question(&expr, &[&low, &high], schema)?;
                     let between = Expr::Between(Between::new(Box::new(expr), negated, Box::new(low), Box::new(high)));
                     floats::with_nan(between, question, negated, changed)
                 }
                 Err(_) => return Err(lost()),
             })
+        }
+        Expr::InList(mut list) if list.list.iter().any(is_null) => {
+            // The optimizer puts lists together as sets, and a NULL in one is no value.
+            list.list.retain(|item| !is_null(item));
+            let unknown = lit(ScalarValue::Boolean(None));
+            if list.list.is_empty() {
+                return Ok(Transformed::yes(unknown));
+            }
+            let negated = list.negated;
+            let known = rewrite(Expr::InList(list), schema)?.data;
+            Ok(Transformed::yes(if negated { known.and(unknown) } else { known.or(unknown) }))
         }
         Expr::InList(InList { expr, list, negated }) => {
             let (mut all, changed) = unified(std::iter::once(*expr).chain(list).collect(), schema, Zones::Any)?;
@@ -150,6 +164,27 @@ fn is_comparison(op: Operator) -> bool {
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
+/// An error unless a value is comparable with both ends of a range: the engine's is an internal one.
+fn check_range(value: &Expr, low: &Expr, high: &Expr, schema: &DFSchema) -> Result<()> {
+    let (Ok(of), Ok(low), Ok(high)) = (value.get_type(schema), low.get_type(schema), high.get_type(schema)) else {
+        return Ok(());
+    };
+    let is_comparable = |end: &DataType| BinaryTypeCoercer::new(&of, &Operator::LtEq, end).get_input_types().is_ok();
+    if is_comparable(&low) && is_comparable(&high) {
+        return Ok(());
+    }
+    let [of, low, high] = [&of, &low, &high].map(type_name);
+    Err(DataFusionError::Plan(format!("TYPE_MISMATCH: Cannot check if {of} is BETWEEN {low} and {high}")))
+}
+
+fn is_null(item: &Expr) -> bool {
+    match item {
+        Expr::Literal(value, _) => value.is_null(),
+        Expr::Cast(cast) => is_null(&cast.expr),
+        _ => false,
+    }
+}
+
 fn lost() -> DataFusionError {
     DataFusionError::Internal("a part of an expression is lost".into())
 }
@@ -195,7 +230,7 @@ fn aggregated(call: AggregateFunction, schema: &DFSchema) -> Result<Transformed<
 
 fn windowed(call: Box<WindowFunction>, schema: &DFSchema) -> Result<Transformed<Expr>> {
     check_filter(call.params.filter.as_deref(), schema)?;
-    floats::windowed(with_default(call, schema)?, schema)
+    floats::windowed(window_keys::with_frame_of_peers(with_default(call, schema)?, schema), schema)
 }
 
 fn check_filter(filter: Option<&Expr>, schema: &DFSchema) -> Result<()> {
@@ -261,11 +296,12 @@ fn compared(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<
     }
     let (left, right) = match op {
         Operator::Eq => floats::equal_to_zero(left, right, schema),
-        Operator::IsDistinctFrom | Operator::IsNotDistinctFrom => (floats::one_zero(left, schema), floats::one_zero(right, schema)),
+        Operator::IsDistinctFrom | Operator::IsNotDistinctFrom => {
+            (floats::one_zero(left, schema), floats::one_zero(right, schema))
+        }
         _ => (left, right),
     };
     let (left_nan, right_nan) = (floats::may_be_nan(&left, &left_type, schema), floats::may_be_nan(&right, &right_type, schema));
-    let known = |side: &Expr| Expr::Not(Box::new(isnan(side.clone())));
     let also = match op {
         Operator::IsDistinctFrom | Operator::IsNotDistinctFrom => None,
         _ => floats::nan_question(&left, &[&right], schema)?.or(floats::nan_question(&right, &[&left], schema)?),
@@ -273,15 +309,15 @@ fn compared(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<
     // To the engine NaN is the greatest number, and equal to itself.
     let compared = match op {
         Operator::Gt | Operator::GtEq if left_nan => {
-            let known = known(&left);
+            let known = floats::known_beside(&left, &right, schema);
             binary(left, op, right).and(known)
         }
         Operator::Lt | Operator::LtEq if right_nan => {
-            let known = known(&right);
+            let known = floats::known_beside(&right, &left, schema);
             binary(left, op, right).and(known)
         }
         Operator::Eq if left_nan && right_nan => {
-            let known = known(&left);
+            let known = floats::known_beside(&left, &right, schema);
             binary(left, op, right).and(known)
         }
         Operator::NotEq if left_nan && right_nan => {
@@ -466,7 +502,7 @@ fn unified_union(union: Union) -> Result<LogicalPlan> {
         wanted.push(common(&types, Zones::One)?.or(moments));
     }
     if wanted.iter().all(Option::is_none) {
-        return Ok(LogicalPlan::Union(union));
+        return Ok(LogicalPlan::Union(Union::try_new_with_loose_types(union.inputs)?));
     }
     let mut inputs = Vec::with_capacity(union.inputs.len());
     for input in &union.inputs {
@@ -487,14 +523,15 @@ fn unified_union(union: Union) -> Result<LogicalPlan> {
     Ok(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?))
 }
 
-/// Refuses VALUES whose columns the planner has given a type that Athena's would not have.
-fn check_values(node: &LogicalPlan) -> Result<()> {
-    let LogicalPlan::Values(values) = node else { return Ok(()) };
+/// VALUES with columns of the types that their values have in common.
+///
+/// # Errors
+/// `NOT_SUPPORTED` for columns that the planner has given a type that Athena's would not have.
+fn unified_values(values: Values) -> Result<LogicalPlan> {
+    let nothing = DFSchema::empty();
+    let mut moments = Vec::new();
     for (index, field) in values.schema.fields().iter().enumerate() {
-        let sources = values.values.iter().filter_map(|row| match row.get(index)? {
-            Expr::Cast(Cast { expr, .. }) => expr.get_type(&DFSchema::empty()).ok(),
-            other => other.get_type(&DFSchema::empty()).ok(),
-        });
+        let sources = values.values.iter().filter_map(|row| source(row.get(index)?).get_type(&nothing).ok());
         let types: Vec<DataType> = sources.collect();
         common(&types, Zones::One)?;
         // What the planner makes of a decimal and a floating-point number.
@@ -504,6 +541,33 @@ fn check_values(node: &LogicalPlan) -> Result<()> {
                 "NOT_SUPPORTED: VALUES of decimals and doubles in one column: cast them to one type".into(),
             ));
         }
+        let moment = unit_beside_dates(&types).map(|unit| DataType::Timestamp(unit, None));
+        moments.extend(moment.filter(|moment| moment != field.data_type()).map(|moment| (index, moment)));
     }
-    Ok(())
+    let has_query = |value: &Expr| value.exists(|part| Ok(matches!(part, Expr::ScalarSubquery(_))));
+    let has_queries = values.values.iter().flatten().map(has_query).try_fold(false, |any, one| one.map(|one| any || one))?;
+    if moments.is_empty() && !has_queries {
+        return Ok(LogicalPlan::Values(values));
+    }
+    let mut rows = values.values;
+    for row in &mut rows {
+        for (index, moment) in &moments {
+            row[*index] = cast(source(&row[*index]).clone(), moment.clone());
+        }
+    }
+    if !has_queries {
+        return LogicalPlanBuilder::values(rows)?.build();
+    }
+    // What is above asks for rows of VALUES when it is planned, before a query has run.
+    let mut inputs = Vec::with_capacity(rows.len());
+    for row in rows {
+        let columns = row.into_iter().zip(values.schema.fields()).map(|(value, field)| value.alias(field.name()));
+        inputs.push(Arc::new(LogicalPlanBuilder::empty(true).project(columns)?.build()?));
+    }
+    unified_union(Union::try_new_with_loose_types(inputs)?)
+}
+
+/// A value without the cast to the type of its column.
+fn source(value: &Expr) -> &Expr {
+    if let Expr::Cast(Cast { expr, .. }) = value { expr } else { value }
 }

@@ -1,12 +1,19 @@
-//! Physical rules that push filters down, by the names of columns alone, kept from nodes whose columns share names: they would take the
-//! first one of a name for each, as below `x RIGHT JOIN y ON x.id = y.id WHERE x.id IS NULL`.
+//! Physical rules that move filters and projections, kept from where they would change rows:
+//!
+//! - Nodes whose columns share names: the rules go by names alone, and take the first one of a name for each, as below
+//!   `x RIGHT JOIN y ON x.id = y.id WHERE x.id IS NULL`.
+//! - What is below a lambda: the place of its variables, behind the columns, is that of the input which it was planned for.
+//! - What is below a join by arrays or rows: the least and greatest key, which its filter for the other side has, are of another order than
+//!   that side's comparison, where there are NULLs within.
 
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::LambdaExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
@@ -14,14 +21,24 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-/// A rule that pushes filters down.
+/// A rule that moves filters or projections.
 #[derive(Debug)]
 pub(super) struct Fenced(pub(super) Arc<dyn PhysicalOptimizerRule + Send + Sync>);
 
 impl PhysicalOptimizerRule for Fenced {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        // What a condition of a loop join has of one side alone becomes a column of it, a lambda too.
+        let is_loop_of_lambdas = |node: &Arc<dyn ExecutionPlan>| Ok(node.is::<NestedLoopJoinExec>() && has_lambda(node)?);
+        if plan.exists(is_loop_of_lambdas)? {
+            return Ok(plan);
+        }
         let fenced = plan.transform_up(|node| {
-            Ok(if shares_names(&node) { Transformed::yes(Arc::new(Fence(node)) as _) } else { Transformed::no(node) })
+            let is_fenced_below = compares_nested(&node) || has_lambda(&node)?;
+            let inner = match is_fenced_below && !node.children().is_empty() {
+                true => Transformed::yes(with_fences_below(node)?),
+                false => Transformed::no(node),
+            };
+            Ok(if shares_names(&inner.data) { Transformed::yes(Arc::new(Fence(inner.data)) as _) } else { inner })
         })?;
         if !fenced.transformed {
             return self.0.optimize(fenced.data, config);
@@ -41,6 +58,31 @@ impl PhysicalOptimizerRule for Fenced {
     fn schema_check(&self) -> bool {
         self.0.schema_check()
     }
+}
+
+fn with_fences_below(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let fence = |child: &Arc<dyn ExecutionPlan>| match child.downcast_ref::<Fence>() {
+        Some(_) => Arc::clone(child),
+        None => Arc::new(Fence(Arc::clone(child))),
+    };
+    let children = node.children().into_iter().map(fence).collect();
+    node.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+}
+
+fn compares_nested(node: &Arc<dyn ExecutionPlan>) -> bool {
+    let Some(join) = node.downcast_ref::<HashJoinExec>() else { return false };
+    let schema = join.left().schema();
+    join.on().iter().any(|(left, _)| left.data_type(&schema).is_ok_and(|of| of.is_nested()))
+}
+
+/// Whether an expression of `node` has a lambda.
+fn has_lambda(node: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let mut found = false;
+    node.apply_expressions(&mut |expression| {
+        found = found || expression.exists(|part| Ok(part.downcast_ref::<LambdaExpr>().is_some()))?;
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
 }
 
 fn shares_names(node: &Arc<dyn ExecutionPlan>) -> bool {

@@ -1,11 +1,12 @@
 //! Rules of the optimizer: filters stay above aggregates that give a row where they are given none, and say nothing of a column that is
 //! equal to what is made of it; what is compared by bits has one zero.
 
-use super::floats;
-use datafusion::common::Result;
-use datafusion::common::tree_node::Transformed;
+use super::{floats, with_schema_again};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{JoinType, NullEquality, Result};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, Filter, GroupingSet, Join, LogicalPlan, Operator, TableScan, lit};
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule};
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use std::sync::Arc;
@@ -16,11 +17,37 @@ pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     for rule in &mut rules {
         if rule.name() == PushDownFilter::new().name() {
             *rule = Arc::new(FiltersDown(PushDownFilter::new()));
+        } else if rule.name() == EliminateCrossJoin::new().name() {
+            *rule = Arc::new(CrossJoins(EliminateCrossJoin::new()));
+        } else if FIELDS_DOWN.contains(&rule.name()) {
+            *rule = Arc::new(UnlessItFails(Arc::clone(rule)));
         }
     }
     rules.push(Arc::new(EqualToItself));
     rules.push(Arc::new(OneOfEquals));
     rules
+}
+
+/// The rules that bring fields of rows down to where files are read: they make projections of what has the same name twice where a column
+/// is renamed to the name that it has in its table, as below a view.
+const FIELDS_DOWN: [&str; 2] = ["extract_leaf_expressions", "push_down_leaf_projections"];
+
+/// A rule that makes plans better, and leaves those alone that it fails for.
+#[derive(Debug)]
+struct UnlessItFails(Arc<dyn OptimizerRule + Send + Sync>);
+
+impl OptimizerRule for UnlessItFails {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        self.0.rewrite(plan.clone(), config).or_else(|_| Ok(Transformed::no(plan)))
+    }
 }
 
 /// Gives floating-point numbers one zero and one NaN where they are compared by bits, once queries inside of a query are joins, and DISTINCT
@@ -93,6 +120,54 @@ fn is_equal_to_itself(condition: &Expr) -> bool {
         _ => false,
     };
     within(left, right) || within(right, left)
+}
+
+/// DataFusion's rule puts inner joins in another order, and takes `IS NOT DISTINCT FROM` for `=` when it does.
+#[derive(Debug)]
+struct CrossJoins(EliminateCrossJoin);
+
+impl OptimizerRule for CrossJoins {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        if !plan.exists(|node| Ok(joins_nulls(node)))? {
+            return self.0.rewrite(plan, config);
+        }
+        // The rule looks at inner joins alone; no other LEFT JOIN is aware of NULLs.
+        let hidden = plan.transform_up_with_subqueries(|node| match node {
+            LogicalPlan::Join(join) if joins_nulls_of(&join) => {
+                Ok(Transformed::yes(LogicalPlan::Join(Join { join_type: JoinType::Left, null_aware: true, ..join })))
+            }
+            node => Ok(Transformed::no(node)),
+        })?;
+        let rewritten = self.0.rewrite(hidden.data, config)?;
+        rewritten.transform_data(|plan| {
+            let shown = plan.transform_up_with_subqueries(|node| {
+                let node = match node {
+                    LogicalPlan::Join(join) if join.join_type == JoinType::Left && join.null_aware => {
+                        LogicalPlan::Join(Join { join_type: JoinType::Inner, null_aware: false, ..join })
+                    }
+                    node => node,
+                };
+                Ok(Transformed::yes(with_schema_again(node)?))
+            })?;
+            Ok(Transformed::no(shown.data))
+        })
+    }
+}
+
+fn joins_nulls(node: &LogicalPlan) -> bool {
+    matches!(node, LogicalPlan::Join(join) if joins_nulls_of(join))
+}
+
+fn joins_nulls_of(join: &Join) -> bool {
+    join.join_type == JoinType::Inner && join.null_equality == NullEquality::NullEqualsNull
 }
 
 /// DataFusion's rule takes a condition without columns for one over keys of groups, and `count(*)` of nothing is a row.

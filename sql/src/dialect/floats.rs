@@ -6,6 +6,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::functions::math::expr_fn::isnan;
 use datafusion::logical_expr::expr::{AggregateFunction, Sort, WindowFunction};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, GroupingSet, LogicalPlan, Operator, Projection, lit};
 use engine::functions::equal::{CANONICAL_NAME, canonical_value};
 
@@ -97,6 +98,52 @@ pub(super) fn with_nan(compared: Expr, question: Option<Expr>, is_negative: bool
     }
 }
 
+/// That `value` is not NaN, or what it is compared with is NULL: that is not known, and `NULL AND false` would be false.
+pub(super) fn known_beside(value: &Expr, other: &Expr, schema: &DFSchema) -> Expr {
+    let known = Expr::Not(Box::new(isnan(value.clone())));
+    if other.nullable(schema).unwrap_or(true) { known.or(other.clone().is_null()) } else { known }
+}
+
+/// `node` without what [`known_beside`] says of NULL where a condition keeps no row of NULL: a plain condition goes further down.
+pub(super) fn without_doubt(node: LogicalPlan) -> LogicalPlan {
+    match node {
+        LogicalPlan::Filter(mut filter) => {
+            filter.predicate = certain(filter.predicate);
+            LogicalPlan::Filter(filter)
+        }
+        LogicalPlan::Join(mut join) => {
+            join.filter = join.filter.map(certain);
+            LogicalPlan::Join(join)
+        }
+        node => node,
+    }
+}
+
+fn certain(condition: Expr) -> Expr {
+    let all = split_conjunction_owned(condition);
+    let is_compared = |value: &Expr| {
+        all.iter().any(|one| match one {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                matches!(op, Operator::Eq | Operator::Gt | Operator::GtEq | Operator::Lt | Operator::LtEq)
+                    && (**left == *value || **right == *value)
+            }
+            _ => false,
+        })
+    };
+    let plain = |one: &Expr| match one {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => match (left.as_ref(), right.as_ref()) {
+            (Expr::Not(question), Expr::IsNull(value)) if is_isnan(question) && is_compared(value) => left.as_ref().clone(),
+            _ => one.clone(),
+        },
+        _ => one.clone(),
+    };
+    conjunction(all.iter().map(plain)).unwrap_or_else(|| lit(true))
+}
+
+fn is_isnan(question: &Expr) -> bool {
+    matches!(question, Expr::ScalarFunction(call) if call.name() == "isnan")
+}
+
 /// Takes those items out of the list of an IN that its way of comparing, by bits, may get wrong.
 pub(super) fn compared_apart(first: &Expr, list: &mut Vec<Expr>, schema: &DFSchema) -> Vec<Expr> {
     if first.is_volatile() || !is_floating(first, schema) {
@@ -170,7 +217,8 @@ pub(super) fn with_one_of_equals(plan: LogicalPlan) -> Transformed<LogicalPlan> 
             let mut changed = false;
             for (place, order) in sort.expr.iter_mut().enumerate() {
                 // Which of two zeros comes first is to be seen by what they are sorted by next.
-                let is_plain = order.expr.get_type(schema).is_ok_and(|of| of.is_floating() && !may_be_nan(&order.expr, &of, schema));
+                let is_plain =
+                    order.expr.get_type(schema).is_ok_and(|of| of.is_floating() && !may_be_nan(&order.expr, &of, schema));
                 if !is_plain || place < last {
                     changed |= with_one_zero(std::slice::from_mut(&mut order.expr), schema);
                 }

@@ -27,6 +27,7 @@ pub(crate) mod rewrite;
 mod statistics;
 pub(crate) mod tokens;
 pub(crate) mod types;
+mod window_keys;
 
 pub use chars::stored_text;
 use datafusion::common::Result;
@@ -72,6 +73,10 @@ pub fn session(mut builder: SessionStateBuilder) -> SessionStateBuilder {
 /// `node` with the schema that follows from its inputs and expressions: what is below may have other types and columns now.
 pub(crate) fn with_schema_again(node: LogicalPlan) -> Result<LogicalPlan> {
     if matches!(node, LogicalPlan::TableScan(_)) { Ok(node) } else { node.recompute_schema() }
+}
+
+fn is_values(token: &Token) -> bool {
+    matches!(token, Token::Word(word) if word.keyword == Keyword::VALUES && word.quote_style.is_none())
 }
 
 /// What Athena's SQL looks like to the parser.
@@ -146,6 +151,11 @@ impl Dialect for AthenaDialect {
     /// What words that are no names begin. The parser would read what is wrong in there a second time, as a function or column, and so
     /// twice as often with each level.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        if parser.peek_token_ref().token == Token::LParen && is_values(&parser.peek_nth_token_ref(1).token) {
+            parser.next_token();
+            let rows = parser.parse_query();
+            return Some(rows.and_then(|rows| parser.expect_token(&Token::RParen).map(|_| Expr::Subquery(rows))));
+        }
         let Token::Word(word) = &parser.peek_token_ref().token else { return None };
         let keyword = if word.quote_style.is_none() { word.keyword } else { Keyword::NoKeyword };
         let next = &parser.peek_nth_token_ref(1).token;

@@ -106,12 +106,18 @@ fn unnested(
     }
     let names = lists.iter().map(|(name, _)| name.as_str().into()).collect();
     let options = UnnestOptions::new().with_null_handling(NullHandling::Drop);
+    // Names that several fields have are ambiguous, and columns of one relation must differ.
+    let shown: Vec<String> = columns.iter().filter_map(|(name, _)| name.clone()).collect();
+    let is_one = |name: &String| shown.iter().filter(|other| other.eq_ignore_ascii_case(name)).count() == 1;
     let anonymous = |index: usize| format!("{ANONYMOUS}{number}_{index}");
     let plan = LogicalPlanBuilder::empty(true)
         .project(lists.into_iter().map(|(name, list)| list.alias(name)))?
         .unnest_columns_with_options(names, options)?
         .project(
-            columns.into_iter().enumerate().map(|(index, (name, column))| column.alias(name.unwrap_or_else(|| anonymous(index)))),
+            columns
+                .into_iter()
+                .enumerate()
+                .map(|(index, (name, column))| column.alias(name.filter(is_one).unwrap_or_else(|| anonymous(index)))),
         )?
         .build()?;
     Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))

@@ -8,6 +8,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::aggregate_statistics::AggregateStatistics;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
     for rule in &mut rules {
         if rule.name() == AggregateStatistics::new().name() {
             *rule = Arc::new(UnfilteredStatistics(AggregateStatistics::new()));
-        } else if rule.name().starts_with(FilterPushdown::new().name()) {
+        } else if rule.name().starts_with(FilterPushdown::new().name()) || rule.name() == ProjectionPushdown::new().name() {
             *rule = Arc::new(Fenced(Arc::clone(rule)));
         }
     }

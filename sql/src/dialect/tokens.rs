@@ -335,6 +335,9 @@ impl Edits {
         let is_query = matches!(tokens.word(start + 1).as_str(), "SELECT" | "WITH" | "VALUES");
         if tokens.word(start) == "ROW" && is_group(start + 1) {
             self.removed.insert(start);
+        } else if tokens.word(start + 1) == "ROW" && is_group(start) && closings.get(&(start + 2)) == Some(&(end - 2)) {
+            // A row in parentheses is a row, and has its columns.
+            self.removed.extend([start, start + 1, end - 1]);
         } else if !is_group(start) || is_query {
             self.before.entry(start).or_default().push(Token::LParen);
             self.before.entry(end).or_default().insert(0, Token::RParen);

@@ -1,5 +1,6 @@
 //! Functions that take lambdas: each evaluates its lambda on the elements of a whole batch at once.
 
+mod attempt;
 mod lists;
 mod maps;
 mod reduce;
@@ -12,8 +13,8 @@ use arrow::compute::{cast, take_arrays};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, exec_err, internal_err, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, HigherOrderFunctionArgs, HigherOrderReturnFieldArgs, HigherOrderSignature, HigherOrderUDF, HigherOrderUDFImpl,
-    LambdaArgument, LambdaParametersProgress, ValueOrLambda, Volatility,
+    ColumnarValue, Expr, HigherOrderFunctionArgs, HigherOrderReturnFieldArgs, HigherOrderSignature, HigherOrderUDF,
+    HigherOrderUDFImpl, LambdaArgument, LambdaParametersProgress, ValueOrLambda, Volatility,
 };
 use std::sync::Arc;
 
@@ -31,9 +32,14 @@ pub(super) fn add(functions: &mut Functions) {
         Lambda::new("map_filter", 1, 1, one_map, of_entries, |given, made| predicate(made, &given[0]), maps::filter),
         Lambda::new("transform_keys", 1, 1, one_map, of_entries, new_keys, maps::transform_keys),
         Lambda::new("transform_values", 1, 1, one_map, of_entries, new_values, maps::transform_values),
+        Lambda::new("owlet_attempt", 1, 1, |given| Ok(given.to_vec()), of_given, |_, made| Ok(made[0].clone()), attempt::attempt),
         Lambda::new("map_zip_with", 2, 1, two_maps, of_three, new_values, maps::zip_with),
     ];
     functions.higher_order.extend(table.into_iter().map(|lambda| Arc::new(HigherOrderUDF::new_from_impl(lambda))));
+}
+
+fn of_given(given: &[DataType], _: &[Option<DataType>]) -> Result<Parameters> {
+    Ok(vec![Some(given.to_vec())])
 }
 
 /// Types of each lambda's parameters; `None` while they depend on the result of another lambda.
@@ -142,6 +148,15 @@ impl HigherOrderUDFImpl for Lambda {
         let (values, lambdas) = split(args.arg_fields);
         let result = named(self.name, (self.result)(&types_of(&values), &types_of(&lambdas)))?;
         Ok(Arc::new(Field::new("", result, true)))
+    }
+
+    fn short_circuits(&self) -> bool {
+        true
+    }
+
+    /// A lambda is evaluated for the elements that there are, and TRY forgives what fails: what is in one twice must stay there.
+    fn conditional_arguments<'a>(&self, args: &'a [Expr]) -> Option<(Vec<&'a Expr>, Vec<&'a Expr>)> {
+        Some(args.iter().partition(|arg| !matches!(arg, Expr::Lambda(_))))
     }
 
     fn clear_null_values(&self) -> bool {

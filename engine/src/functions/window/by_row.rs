@@ -1,5 +1,6 @@
-//! lag, lead, nth_value and ntile whose offset, default or number of buckets is not the same for all rows. They see a partition as a
-//! whole; DataFusion's own take constants only.
+//! lag, lead, nth_value and ntile whose offset, default or number of buckets is not the same for all rows, and lag and lead that ignore
+//! NULLs. They see a partition as a whole; DataFusion's own take constants only, and lose rows at the end of a partition where they ignore
+//! NULLs.
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, new_null_array};
 use arrow::compute::{cast, interleave};
@@ -29,13 +30,20 @@ impl Kind {
 pub(super) struct ByRow {
     kind: Kind,
     ignore_nulls: bool,
+    /// The arguments behind the first one, where they are constants and no columns are made of them.
+    constants: Vec<ScalarValue>,
     /// The row that is evaluated next, where that is done row by row.
     row: usize,
 }
 
 impl ByRow {
     pub(super) fn new(kind: Kind, ignore_nulls: bool) -> Self {
-        Self { kind, ignore_nulls, row: 0 }
+        Self { kind, ignore_nulls, constants: Vec::new(), row: 0 }
+    }
+
+    /// The same with the arguments behind the first one.
+    pub(super) fn with_constants(kind: Kind, ignore_nulls: bool, constants: Vec<ScalarValue>) -> Self {
+        Self { constants, ..Self::new(kind, ignore_nulls) }
     }
 
     /// For each row the row that its value is from; none for the default.
@@ -63,8 +71,11 @@ impl ByRow {
     }
 
     fn shifted(&self, args: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
-        let [values, offsets, rest @ ..] = args else { return exec_err!("lag and lead take an offset") };
-        let default = rest.first();
+        let Some((values, rest)) = args.split_first() else { return exec_err!("lag and lead take a value") };
+        let constants = self.constants.iter().map(|constant| constant.to_array_of_size(rows)).collect::<Result<Vec<_>>>()?;
+        let one = ScalarValue::Int64(Some(1)).to_array_of_size(rows)?;
+        let mut rest = rest.iter().chain(&constants);
+        let (offsets, default) = (rest.next().unwrap_or(&one), rest.next());
         let of = match (values.data_type(), default) {
             (DataType::Null, Some(default)) => default.data_type(),
             (own, _) => own,

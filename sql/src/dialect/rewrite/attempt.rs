@@ -3,12 +3,13 @@
 use super::{call, function_name};
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, Subscript, UnaryOperator, Value,
+    ObjectName, Query, Subscript, UnaryOperator, Value, Visit, Visitor,
 };
-use engine::functions::attempt::tried;
+use engine::functions::attempt::tried as tried_name;
+use std::ops::ControlFlow;
 
 /// Functions that fail for no value (though for wrong settings), and give NULL when an argument is NULL.
-const SAFE: [&str; 32] = [
+const SAFE: [&str; 30] = [
     "owlet_interval_day",
     "owlet_interval_month",
     "upper",
@@ -39,12 +40,10 @@ const SAFE: [&str; 32] = [
     "hour",
     "minute",
     "second",
-    "regexp_extract",
-    "regexp_like",
 ];
 
 /// Functions that may fail, and give NULL when an argument is NULL, so that arguments may fail, too.
-const PASSING: [&str; 32] = [
+const PASSING: [&str; 34] = [
     "abs",
     "date",
     "date_add",
@@ -69,7 +68,9 @@ const PASSING: [&str; 32] = [
     "parse_datetime",
     "parse_duration",
     "power",
+    "regexp_extract",
     "regexp_extract_all",
+    "regexp_like",
     "regexp_replace",
     "round",
     "rpad",
@@ -79,8 +80,30 @@ const PASSING: [&str; 32] = [
     "url_extract_host",
 ];
 
-/// `expression` with NULL where it would fail; none when that cannot be told.
-pub(super) fn attempt(expression: Expr) -> Option<Expr> {
+/// `expression` with NULL where it would fail: by functions that fail for no value where such are known, and else by the function that
+/// evaluates rows again where a batch fails. None of queries, which no function can take.
+pub(super) fn tried(expression: Expr) -> Option<Expr> {
+    attempt(expression.clone()).or_else(|| (!has_query(&expression)).then(|| evaluated_again(expression)))
+}
+
+fn evaluated_again(expression: Expr) -> Expr {
+    let nothing = Expr::Value(Value::Number("1".into(), false).into());
+    call("owlet_attempt", vec![nothing, super::fields::lambda("owlet_row", expression)])
+}
+
+fn has_query(expression: &Expr) -> bool {
+    struct Find;
+    impl Visitor for Find {
+        type Break = ();
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+    }
+    expression.visit(&mut Find).is_break()
+}
+
+/// The same by functions that fail for no value; none when there are no such.
+fn attempt(expression: Expr) -> Option<Expr> {
     if is_safe(&expression) {
         return Some(expression);
     }
@@ -90,7 +113,7 @@ pub(super) fn attempt(expression: Expr) -> Option<Expr> {
             Some(Expr::Cast { kind: CastKind::TryCast, expr: Box::new(attempt(*expr)?), data_type, array, format })
         }
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } if !matches!(*expr, Expr::Value(_)) => {
-            Some(call(&tried("owlet_negate")?, vec![attempt(*expr)?]))
+            Some(call(&tried_name("owlet_negate")?, vec![attempt(*expr)?]))
         }
         Expr::UnaryOp { op: op @ (UnaryOperator::Minus | UnaryOperator::Plus), expr } => {
             Some(Expr::UnaryOp { op, expr: Box::new(attempt(*expr)?) })
@@ -116,17 +139,24 @@ pub(super) fn attempt(expression: Expr) -> Option<Expr> {
 
 fn attempt_operator(left: Expr, op: BinaryOperator, right: Expr) -> Option<Expr> {
     use BinaryOperator::{Divide, Eq, Gt, GtEq, Lt, LtEq, Minus, Modulo, Multiply, NotEq, Plus, StringConcat};
+    let has_interval = is_interval(&left) || is_interval(&right);
     let (left, right) = (attempt(left)?, attempt(right)?);
     let name = match op {
-        Plus => "owlet_try_add",
-        Minus => "owlet_try_subtract",
-        Multiply => "owlet_try_multiply",
+        // Of what types is not known yet: dates and intervals have these, too.
+        Plus | Minus | Multiply => {
+            return (!has_query(&left) && !has_query(&right)).then(|| evaluated_again(super::select::binary(left, op, right)));
+        }
+        Divide | Modulo if has_interval => return None,
         Divide => "owlet_try_divide",
         Modulo => "owlet_try_modulo",
         Eq | NotEq | Gt | GtEq | Lt | LtEq | StringConcat => return Some(super::select::binary(left, op, right)),
         _ => return None,
     };
     Some(call(name, vec![left, right]))
+}
+
+fn is_interval(side: &Expr) -> bool {
+    matches!(side, Expr::Function(function) if function_name(function).starts_with("owlet_interval"))
 }
 
 fn attempt_function(mut function: Function) -> Option<Expr> {
@@ -138,7 +168,7 @@ fn attempt_function(mut function: Function) -> Option<Expr> {
     if cast_name.is_none() && !is_own && !SAFE.contains(&name.as_str()) {
         // Of what else gives NULL for a NULL nothing is known, so that its arguments must not fail.
         let may_be_tried = passes_null || super::plain_args(&function)?.into_iter().all(is_safe);
-        let tried = tried(&name).filter(|_| may_be_tried)?;
+        let tried = tried_name(&name).filter(|_| may_be_tried)?;
         function.name = ObjectName::from(vec![Ident::new(tried)]);
     }
     let FunctionArguments::List(list) = &mut function.args else { return None };
@@ -202,12 +232,11 @@ fn is_safe(expression: &Expr) -> bool {
         Expr::Function(function) => {
             let name = function_name(function);
             // These pass no NULL on, so that none of their arguments may fail.
-            const KEEPING: [&str; 9] = [
+            const KEEPING: [&str; 8] = [
                 "coalesce",
                 "filter",
                 "nullif",
                 "make_array",
-                "map",
                 "named_struct",
                 "owlet_json_part",
                 "owlet_json_parameter",

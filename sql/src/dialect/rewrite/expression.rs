@@ -144,11 +144,11 @@ impl Rewriter {
             "try" => {
                 let Some([_]) = plain_args(function).as_deref() else { return Err(wrong(expression, "TRY takes one argument")) };
                 let inner = only_arg(function);
-                match inner.clone().and_then(attempt::attempt) {
+                match inner.clone().and_then(attempt::tried) {
                     Some(tried) => replace(expression, nested(tried)),
                     None => Err(message::not_supported(
                         inner.as_ref().and_then(place).or_else(|| place(expression)),
-                        "TRY of an expression other than casts, arithmetic and functions that do not fail; use TRY_CAST for a cast",
+                        "TRY of a query: write it in a column of a subquery",
                     )),
                 }
             }

@@ -308,6 +308,7 @@ impl Rewriter {
         }
         flatten_groups(&mut select.group_by);
         check_group_count(select)?;
+        spell_composite_sets(&mut select.group_by);
         joins::check_joins(select)?;
         windows::write_out_of(select, None)?;
         let changed = select.projection.iter().find(|item| match item {
@@ -378,7 +379,6 @@ impl Rewriter {
 /// `GROUP BY a, ROLLUP (b)` has a set of `a` alone: the planner adds the columns that `a` determines to plain ones, in every set.
 fn flatten_groups(group_by: &mut GroupByExpr) {
     let GroupByExpr::Expressions(groups, _) = group_by else { return };
-    let is_set = |group: &Expr| matches!(group, Expr::GroupingSets(_) | Expr::Rollup(_) | Expr::Cube(_));
     let has_sets = groups.iter().any(is_set);
     if !has_sets && !groups.iter().any(|group| matches!(group, Expr::Tuple(_))) {
         return;
@@ -395,6 +395,31 @@ fn flatten_groups(group_by: &mut GroupByExpr) {
     }
     if groups.is_empty() {
         groups.push(Expr::GroupingSets(vec![vec![]]));
+    }
+}
+
+fn is_set(group: &Expr) -> bool {
+    matches!(group, Expr::GroupingSets(_) | Expr::Rollup(_) | Expr::Cube(_))
+}
+
+/// `ROLLUP ((a, b), c)` and `CUBE` of several columns at once by their sets, which the planner takes one by one.
+fn spell_composite_sets(group_by: &mut GroupByExpr) {
+    let GroupByExpr::Expressions(groups, _) = group_by else { return };
+    for group in groups {
+        let sets = match group {
+            Expr::Rollup(parts) if parts.iter().any(|part| part.len() != 1) => {
+                (0..=parts.len()).rev().map(|length| parts[..length].concat()).collect()
+            }
+            Expr::Cube(parts) if parts.iter().any(|part| part.len() != 1) => {
+                let chosen = |set: usize| {
+                    let is_in = |place: &usize| set >> (parts.len() - 1 - place) & 1 == 1;
+                    (0..parts.len()).filter(is_in).flat_map(|place| parts[place].clone()).collect()
+                };
+                (0..1_usize << parts.len()).rev().map(chosen).collect()
+            }
+            _ => continue,
+        };
+        *group = Expr::GroupingSets(sets);
     }
 }
 
@@ -479,9 +504,12 @@ fn counted(mut query: Box<Query>) -> Result<Box<Query>> {
         && inner.distinct.is_none()
         && inner.having.is_none()
         && inner.qualify.is_none()
-        && matches!(&inner.group_by, GroupByExpr::Expressions(expressions, _) if expressions.is_empty())
-        && inner.projection.iter().all(is_no_call)
+        && let GroupByExpr::Expressions(groups, _) = &mut inner.group_by
+        && !groups.iter().any(is_set)
+        && (!groups.is_empty() || inner.projection.iter().all(is_no_call))
     {
+        // There are groups if there are rows.
+        groups.clear();
         std::mem::swap(&mut inner.projection, &mut outer.projection);
         query.order_by = None;
         return Ok(query);
