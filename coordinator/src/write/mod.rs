@@ -256,6 +256,10 @@ impl Query {
             }
         }
         let partitions: HashSet<&str> = files.iter().filter_map(|file| Some(file.path.rsplit_once('/')?.0)).collect();
+        // A folder of a partition may be a link on disk.
+        for partition in &partitions {
+            self.writes().folder(&format!("{}/{partition}", spec.location.trim_end_matches('/')))?;
+        }
         let writers = if spec.bucketed_by.is_some() { files.len() } else { partitions.len() };
         if writers > spec.max_open_partitions {
             return Err(spec.too_many_partitions());

@@ -88,11 +88,19 @@ pub(super) fn add_to(functions: &mut Functions) {
     functions.scalar.extend(Checked::ALL.iter().map(|operation| Arc::new(ScalarUDF::from(Arithmetic::new(*operation, true)))));
 }
 
-#[derive(PartialEq, Eq, Hash, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 struct Arithmetic {
     operation: Checked,
     null_on_failure: bool,
     signature: Signature,
+}
+
+/// The signature is the same for all, and hashing it would be most of the work of hashing a chain of operators.
+impl Hash for Arithmetic {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.operation.hash(state);
+        self.null_on_failure.hash(state);
+    }
 }
 
 impl Arithmetic {
@@ -114,7 +122,7 @@ impl ScalarUDFImpl for Arithmetic {
     /// A long chain of operators has a short name: planning asks each of them for its name, and writes those of all below into it.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         if is_long_chain(args) {
-            return Ok(format!("{}({:032x})", self.name(), fingerprint(args)));
+            return Ok(format!("{}({:016x})", self.name(), fingerprint(args)));
         }
         let args = args.iter().map(|arg| arg.schema_name().to_string()).collect::<Vec<_>>();
         Ok(format!("{}({})", self.name(), args.join(",")))
@@ -166,15 +174,11 @@ fn is_long_chain(args: &[Expr]) -> bool {
     std::iter::successors(args.first(), |expression| below(expression)).nth(LONG_CHAIN).is_some()
 }
 
-/// 128 bits that no two expressions of a statement have in common.
-fn fingerprint(args: &[Expr]) -> u128 {
-    let half = |seed: u8| {
-        let mut hasher = std::hash::DefaultHasher::new();
-        seed.hash(&mut hasher);
-        args.hash(&mut hasher);
-        u128::from(hasher.finish())
-    };
-    half(0) << 64 | half(1)
+/// 64 bits that no two expressions of a statement have in common.
+fn fingerprint(args: &[Expr]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    args.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Arithmetic {

@@ -121,10 +121,10 @@ impl Lines {
         self.given = 0;
     }
 
-    /// The next batch; none while it is not full, and at the end.
+    /// The next batch; none while it is not full, and at the end. Bytes that are no UTF-8 are U+FFFD.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] for a line that is no UTF-8.
+    /// Of more than one batch can have.
     pub(super) fn batch(&mut self) -> Result<Option<RecordBatch>> {
         let ready = self.ends.len().saturating_sub(self.given + self.footer);
         let start = self.start_of(self.given);
@@ -150,8 +150,14 @@ impl Lines {
         let offsets: Option<Vec<i32>> = [start].iter().chain(ends).map(|end| i32::try_from(end - start).ok()).collect();
         let offsets = offsets.ok_or_else(|| Error::internal("lines of over 2 GiB in a batch"))?;
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        let lines = StringArray::try_new(offsets, Buffer::from(bytes), None)
-            .map_err(|_| Error::new(ErrorKind::Corrupt, format!("file '{}' has a line that is no UTF-8", self.file)))?;
+        let lines = match StringArray::try_new(offsets, Buffer::from(bytes), None) {
+            Ok(lines) => lines,
+            // As Java reads bytes that are no UTF-8.
+            Err(_) => {
+                let ends = [start].into_iter().chain(ends.iter().copied());
+                ends.clone().zip(ends.skip(1)).map(|(from, to)| Some(String::from_utf8_lossy(self.text.get(from..to)?))).collect()
+            }
+        };
         Ok(Arc::new(lines))
     }
 }

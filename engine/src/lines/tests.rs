@@ -90,11 +90,13 @@ fn lines_on_both_sides_are_left_out_and_empty_ones_count() -> Result<()> {
 }
 
 #[test]
-fn a_line_that_is_no_text_is_told_with_its_file() {
-    for text in [&b"a\n\xFF\n"[..], b"\xC3\n\xBC\n"] {
-        let error = read(text, 100, new(10, SkippedLines::default(), true)).expect_err("no UTF-8");
-        assert!(error.kind == ErrorKind::Corrupt && error.message.contains("file 'f'"), "{error}");
+fn bytes_that_are_no_text_are_replaced_in_their_line_alone() -> Result<()> {
+    for (text, wanted) in
+        [(&b"a\n\xFFb\nc\n"[..], ["a", "\u{FFFD}b", "c"]), (b"\xC3\n\xBC\n\xC3\xBC\n", ["\u{FFFD}", "\u{FFFD}", "ü"])]
+    {
+        assert_eq!(read(text, 100, new(10, SkippedLines::default(), true))?, wanted);
     }
+    Ok(())
 }
 
 #[test]

@@ -108,6 +108,8 @@ impl Files {
             true => None,
             false => Some(RowConverter::new(fields).map_err(|e| Error::internal(e.to_string()))?),
         };
+        let ended = || Error::new(ErrorKind::Cancelled, "the write has ended");
+        let pending = access.pending().begin_unless_ended().ok_or_else(ended)?;
         let delivery = random_uuid().simple().to_string();
         Ok(Self {
             staging: folder.staging_of(query),
@@ -122,7 +124,7 @@ impl Files {
             finished: Vec::new(),
             memory_bytes: 0,
             reservation,
-            pending: access.pending().begin(),
+            pending,
         })
     }
 

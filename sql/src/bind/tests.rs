@@ -315,7 +315,7 @@ fn what_fails_in_athena_fails_here() {
 #[test]
 fn what_could_mean_something_else_is_refused() {
     for sql in [
-        "SELECT TRY(coalesce(1/0, 5))",
+        "SELECT TRY((SELECT 1 / 0))",
         "SELECT id, id IN (SELECT id FROM t LIMIT 1) FROM t",
         "SELECT id FROM t ORDER BY id IN (SELECT 1)",
         "SELECT (SELECT max(id) FROM t WHERE id < v.x) FROM (VALUES 2, 3) v(x)",

@@ -2,9 +2,9 @@
 //!
 //! DataFusion makes decimals of doubles, dates of numbers, and one time zone of several; and it has an order for NaN.
 
-use super::casts::{is_text, mixed};
+use super::common::{Zones, refuse_json, unified, unified_union, unified_values};
 use super::{averages, constants, far, floats, maps, operators, outer, window_keys, with_schema_again};
-use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
@@ -15,13 +15,12 @@ use datafusion::logical_expr::expr::{AggregateFunction, Between, Case, InList, S
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, Values, cast, lit, when,
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, lit, when,
 };
 use datafusion::optimizer::AnalyzerRule;
 use engine::functions::arithmetic::{Checked, checked};
 use engine::functions::equal::nested_equal;
-use engine::functions::{DAY_TIME, JSON, YEAR_MONTH, type_name};
-use std::sync::Arc;
+use engine::functions::type_name;
 
 /// Functions whose result has the type that all arguments have in common.
 const COMMON: [&str; 4] = ["coalesce", "greatest", "least", "make_array"];
@@ -362,212 +361,4 @@ fn cased(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let otherwise = if has_else { results.pop().map(Box::new) } else { None };
     let pairs = conditions.into_iter().zip(results).map(|(when, then)| (Box::new(when), Box::new(then))).collect();
     Ok(Transformed::new_transformed(Expr::Case(Case::new(operand, pairs, otherwise)), changed || also))
-}
-
-/// Whether values of several time zones may meet: in a comparison they may, in one column not.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Zones {
-    Any,
-    One,
-}
-
-/// Refuses JSON where text is wanted.
-fn refuse_json(operands: &[&Expr], schema: &DFSchema) -> Result<()> {
-    let is_json = |operand: &&Expr| operand.get_type(schema).is_ok_and(|of| of == JSON);
-    if operands.iter().any(is_json) { Err(mixed(&DataType::Utf8)) } else { Ok(()) }
-}
-
-/// Refuses JSON beside other values.
-fn check_json(types: &[DataType]) -> Result<()> {
-    match types.iter().find(|of| **of != JSON && !of.is_null()) {
-        Some(other) if types.contains(&JSON) => Err(mixed(other)),
-        _ => Ok(()),
-    }
-}
-
-/// What all of `types` must become; none where they are left to DataFusion.
-fn common(types: &[DataType], zones: Zones) -> Result<Option<DataType>> {
-    check_json(types)?;
-    if types.contains(&DAY_TIME) && types.contains(&YEAR_MONTH) {
-        return Err(DataFusionError::Plan(
-            "TYPE_MISMATCH: interval day to second and interval year to month have no common type".into(),
-        ));
-    }
-    let moments = || types.iter().filter(|of| matches!(of, DataType::Timestamp(..) | DataType::Date32));
-    if moments().next().is_some() && types.iter().any(DataType::is_numeric) {
-        return Err(DataFusionError::Plan("TYPE_MISMATCH: a date or timestamp and a number have no common type".into()));
-    }
-    let zone = |of: &DataType| match of {
-        DataType::Timestamp(_, Some(zone)) => Some(Arc::clone(zone)),
-        _ => None,
-    };
-    if zones == Zones::One
-        && let Some(first) = types.iter().find_map(zone)
-        && moments().any(|of| zone(of).unwrap_or_else(|| Arc::from("UTC")) != first)
-    {
-        return Err(DataFusionError::NotImplemented(
-            "NOT_SUPPORTED: timestamps of different time zones in one column; bring them to one with AT TIME ZONE".into(),
-        ));
-    }
-    let has_decimal = types.iter().any(|of| matches!(of, DataType::Decimal128(..)));
-    let mut numbers = types.iter().filter(|of| of.is_numeric());
-    let are_alike = numbers.next().is_none_or(|first| numbers.all(|other| other == first));
-    // In comparisons whole numbers are left to DataFusion: what it makes of them reaches files and their statistics.
-    if are_alike || zones == Zones::Any && !has_decimal {
-        return Ok(None);
-    }
-    if let Some(float) = [DataType::Float64, DataType::Float32].into_iter().find(|float| types.contains(float)) {
-        return Ok(Some(float));
-    }
-    Ok(match zones {
-        Zones::Any => None,
-        Zones::One if has_decimal => operators::common_decimal(types),
-        Zones::One => [DataType::Int64, DataType::Int32, DataType::Int16].into_iter().find(|whole| types.contains(whole)),
-    })
-}
-
-/// Refuses numbers and texts in one column.
-fn check_mix(types: &[DataType]) -> Result<()> {
-    match types.iter().find(|of| of.is_numeric()) {
-        Some(number) if types.iter().any(is_text) => {
-            Err(DataFusionError::Plan(format!("TYPE_MISMATCH: varchar and {number} have no common type in one column")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// `expressions` as what they have in common, and whether any is changed.
-fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -> Result<(Vec<Expr>, bool)> {
-    // Parts of lambdas and outer columns may have no type here.
-    let types: Result<Vec<DataType>> = expressions.iter().map(|expression| expression.get_type(schema)).collect();
-    let Ok(types) = types else { return Ok((expressions, false)) };
-    if zones == Zones::Any
-        && let Some(operands) = far::in_reach(&expressions, schema)?
-    {
-        return Ok((unified(operands, schema, zones)?.0, true));
-    }
-    if zones == Zones::One {
-        check_mix(&types)?;
-    }
-    let has_zone = types.iter().any(|of| matches!(of, DataType::Timestamp(_, Some(_))));
-    let common = common(&types, zones)?;
-    if zones == Zones::Any
-        && let Some(finest) = finest_of_several(&types)
-    {
-        let finer = |(expression, of): (Expr, &DataType)| far::with_unit(expression, of, finest);
-        let all = expressions.into_iter().zip(&types).map(finer).collect::<Result<Vec<_>>>()?;
-        return Ok((unified(all, schema, zones)?.0, true));
-    }
-    if has_zone && types.iter().any(|of| matches!(of, DataType::Timestamp(_, None) | DataType::Date32)) {
-        return Ok((expressions.into_iter().zip(&types).map(far::in_utc).collect(), true));
-    }
-    if let Some(unit) = unit_beside_dates(&types) {
-        let midnight = |(expression, of): (Expr, &DataType)| match of {
-            DataType::Date32 => cast(expression, DataType::Timestamp(unit, None)),
-            _ => expression,
-        };
-        return Ok((expressions.into_iter().zip(&types).map(midnight).collect(), true));
-    }
-    let Some(to) = common else { return Ok((expressions, false)) };
-    let one = |(expression, of): (Expr, &DataType)| match of.is_numeric() && *of != to {
-        true => cast(expression, to.clone()),
-        false => expression,
-    };
-    Ok((expressions.into_iter().zip(&types).map(one).collect(), true))
-}
-
-/// The finest unit of timestamps that have different ones.
-fn finest_of_several(types: &[DataType]) -> Option<TimeUnit> {
-    let mut units = types.iter().filter_map(|of| if let DataType::Timestamp(unit, _) = of { Some(*unit) } else { None });
-    let first = units.next()?;
-    let (finest, differ) = units.fold((first, false), |(finest, differ), unit| (finest.max(unit), differ || unit != first));
-    differ.then_some(finest)
-}
-
-/// The unit of timestamps beside dates, which become timestamps: those of the engine's choice end in the year 2262.
-fn unit_beside_dates(types: &[DataType]) -> Option<TimeUnit> {
-    let unit = types.iter().find_map(|of| if let DataType::Timestamp(unit, None) = of { Some(*unit) } else { None });
-    unit.filter(|_| types.contains(&DataType::Date32))
-}
-
-/// The inputs of a union with columns of the types that they have in common.
-fn unified_union(union: Union) -> Result<LogicalPlan> {
-    let columns = union.inputs.first().map_or(0, |input| input.schema().fields().len());
-    let mut wanted = Vec::with_capacity(columns);
-    for index in 0..columns {
-        let of = |input: &Arc<LogicalPlan>| input.schema().fields().get(index).map(|field| field.data_type().clone());
-        let types: Vec<DataType> = union.inputs.iter().filter_map(of).collect();
-        check_mix(&types)?;
-        let moments = unit_beside_dates(&types).map(|unit| DataType::Timestamp(unit, None));
-        wanted.push(common(&types, Zones::One)?.or(moments));
-    }
-    if wanted.iter().all(Option::is_none) {
-        return Ok(LogicalPlan::Union(Union::try_new_with_loose_types(union.inputs)?));
-    }
-    let mut inputs = Vec::with_capacity(union.inputs.len());
-    for input in &union.inputs {
-        let one = |((qualifier, field), to): ((_, &Arc<Field>), &Option<DataType>)| {
-            let column = Expr::Column(datafusion::common::Column::from((qualifier, field)));
-            match to {
-                Some(to)
-                    if (field.data_type().is_numeric() || *field.data_type() == DataType::Date32) && field.data_type() != to =>
-                {
-                    cast(column, to.clone()).alias(field.name())
-                }
-                _ => column,
-            }
-        };
-        let columns: Vec<Expr> = input.schema().iter().zip(&wanted).map(one).collect();
-        inputs.push(Arc::new(LogicalPlanBuilder::from(Arc::clone(input)).project(columns)?.build()?));
-    }
-    Ok(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?))
-}
-
-/// VALUES with columns of the types that their values have in common.
-///
-/// # Errors
-/// `NOT_SUPPORTED` for columns that the planner has given a type that Athena's would not have.
-fn unified_values(values: Values) -> Result<LogicalPlan> {
-    let nothing = DFSchema::empty();
-    let mut moments = Vec::new();
-    for (index, field) in values.schema.fields().iter().enumerate() {
-        let sources = values.values.iter().filter_map(|row| source(row.get(index)?).get_type(&nothing).ok());
-        let types: Vec<DataType> = sources.collect();
-        common(&types, Zones::One)?;
-        // What the planner makes of a decimal and a floating-point number.
-        let is_mixed = matches!(field.data_type(), DataType::Decimal128(30, 15) | DataType::Decimal128(14, 7));
-        if is_mixed && types.iter().any(DataType::is_floating) && types.iter().any(|of| matches!(of, DataType::Decimal128(..))) {
-            return Err(DataFusionError::NotImplemented(
-                "NOT_SUPPORTED: VALUES of decimals and doubles in one column: cast them to one type".into(),
-            ));
-        }
-        let moment = unit_beside_dates(&types).map(|unit| DataType::Timestamp(unit, None));
-        moments.extend(moment.filter(|moment| moment != field.data_type()).map(|moment| (index, moment)));
-    }
-    let has_query = |value: &Expr| value.exists(|part| Ok(matches!(part, Expr::ScalarSubquery(_))));
-    let has_queries = values.values.iter().flatten().map(has_query).try_fold(false, |any, one| one.map(|one| any || one))?;
-    if moments.is_empty() && !has_queries {
-        return Ok(LogicalPlan::Values(values));
-    }
-    let mut rows = values.values;
-    for row in &mut rows {
-        for (index, moment) in &moments {
-            row[*index] = cast(source(&row[*index]).clone(), moment.clone());
-        }
-    }
-    if !has_queries {
-        return LogicalPlanBuilder::values(rows)?.build();
-    }
-    // What is above asks for rows of VALUES when it is planned, before a query has run.
-    let mut inputs = Vec::with_capacity(rows.len());
-    for row in rows {
-        let columns = row.into_iter().zip(values.schema.fields()).map(|(value, field)| value.alias(field.name()));
-        inputs.push(Arc::new(LogicalPlanBuilder::empty(true).project(columns)?.build()?));
-    }
-    unified_union(Union::try_new_with_loose_types(inputs)?)
-}
-
-/// A value without the cast to the type of its column.
-fn source(value: &Expr) -> &Expr {
-    if let Expr::Cast(Cast { expr, .. }) = value { expr } else { value }
 }

@@ -11,6 +11,7 @@ pub(crate) mod averages;
 pub(crate) mod casts;
 pub(crate) mod chars;
 pub(crate) mod coercion;
+mod common;
 mod constants;
 mod far;
 mod fences;

@@ -209,6 +209,7 @@ impl<'a> Tokens<'a> {
     /// For forms that are refused: `GROUP BY DISTINCT`, `UESCAPE`.
     pub(crate) fn for_parser(&self) -> Result<Vec<TokenWithSpan>> {
         self.check_nesting()?;
+        self.check_queries()?;
         self.check_numbers()?;
         let edits = Edits::of(self)?;
         let mut tokens = Vec::with_capacity(self.tokens.len() + 16);
@@ -535,6 +536,19 @@ pub(super) mod tests {
         let shown = statements("SHOW TABLES LIKE 'a\\_b'")?;
         assert_eq!(shown[0].get(3), Some(&Token::SingleQuotedString("a\\_b".into())));
         Ok(())
+    }
+
+    #[test]
+    fn queries_in_expressions_and_with_in_with_have_a_limit() {
+        let scalar = |depth: usize| format!("SELECT {}1{}", "(SELECT ".repeat(depth), ")".repeat(depth));
+        let with = |depth: usize| format!("{}SELECT 1{}", "WITH c AS (".repeat(depth), ") SELECT 1".repeat(depth));
+        let error = |sql: &str| rewritten(sql).err().map(|error| error.message).unwrap_or_default();
+        assert!(rewritten(&scalar(16)).is_ok());
+        assert!(error(&scalar(17)).starts_with("line 1:136: more than 16 queries inside each other"));
+        // The first WITH is in no other.
+        assert!(rewritten(&with(17)).is_ok());
+        assert!(error(&with(18)).contains("more than 16 queries"));
+        assert!(rewritten(&format!("{}SELECT 1{}", "SELECT * FROM (".repeat(20), ")".repeat(20))).is_ok());
     }
 
     #[test]

@@ -170,17 +170,17 @@ impl<'a> Lenient<'a> {
         self.at += escaped.len_utf8();
         Ok(match escaped {
             'u' => {
-                let unit = self.code_unit()?;
-                let mut units = vec![unit];
-                if (0xD800..0xDC00).contains(&unit) && self.rest().starts_with("\\u") {
+                let first = self.code_unit()?;
+                if (0xD800..0xDC00).contains(&first) && self.rest().starts_with("\\u") {
+                    let before = self.at;
                     self.at += 2;
-                    units.push(self.code_unit()?);
+                    if let Some(Ok(both)) = char::decode_utf16([first, self.code_unit()?]).next() {
+                        return Ok(both);
+                    }
+                    self.at = before;
                 }
-                let mut characters = char::decode_utf16(units);
-                match (characters.next(), characters.next()) {
-                    (Some(Ok(one)), None) => one,
-                    _ => return Err(Problem::Unpaired),
-                }
+                // Half of a pair is no character; Java writes it so.
+                char::from_u32(first.into()).unwrap_or('?')
             }
             't' | 'v' => '\t',
             'b' => '\u{8}',

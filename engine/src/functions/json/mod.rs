@@ -68,7 +68,6 @@ fn error(problem: Problem, malformed: impl FnOnce() -> String) -> DataFusionErro
     bad(match problem {
         Problem::Malformed => malformed(),
         Problem::TooDeep => format!("JSON is nested deeper than {MAX_DEPTH} levels"),
-        Problem::Unpaired => "a JSON string has half of a surrogate pair".into(),
     })
 }
 

@@ -14,8 +14,6 @@ pub(super) enum Problem {
     Malformed,
     /// It is nested deeper than is read.
     TooDeep,
-    /// A string has half of a surrogate pair: no text here can have that.
-    Unpaired,
 }
 
 /// What the next value is.
@@ -208,17 +206,17 @@ impl<'a> Reader<'a> {
             b'r' => '\r',
             b't' => '\t',
             b'u' => {
-                let unit = self.code_unit()?;
-                let mut units = vec![unit];
-                if (0xD800..0xDC00).contains(&unit) && self.text.as_bytes().get(self.at..self.at + 2) == Some(b"\\u") {
+                let first = self.code_unit()?;
+                if (0xD800..0xDC00).contains(&first) && self.text.as_bytes().get(self.at..self.at + 2) == Some(b"\\u") {
+                    let before = self.at;
                     self.at += 2;
-                    units.push(self.code_unit()?);
+                    if let Some(Ok(both)) = char::decode_utf16([first, self.code_unit()?]).next() {
+                        return Ok(both);
+                    }
+                    self.at = before;
                 }
-                let mut characters = char::decode_utf16(units);
-                match (characters.next(), characters.next()) {
-                    (Some(Ok(one)), None) => one,
-                    _ => return Err(Problem::Unpaired),
-                }
+                // Half of a pair is no character; Java writes it so.
+                char::from_u32(first.into()).unwrap_or('?')
             }
             _ => return Err(Problem::Malformed),
         })

@@ -79,6 +79,8 @@ fn scalar(hive: &HiveType, value: &Value, bound: Bound) -> Option<ScalarValue> {
         HiveType::SmallInt => Some(ScalarValue::Int16(Some(value.as_i64()?.try_into().ok()?))),
         HiveType::Int => Some(ScalarValue::Int32(Some(value.as_i64()?.try_into().ok()?))),
         HiveType::BigInt => Some(ScalarValue::Int64(Some(value.as_i64()?))),
+        // Older writers of Spark's cut a long text off and put this character behind it, which is not greater than all others in UTF-8.
+        HiveType::String if matches!(bound, Bound::Greatest) && value.as_str()?.ends_with(char::REPLACEMENT_CHARACTER) => None,
         HiveType::String => Some(ScalarValue::Utf8(Some(value.as_str()?.to_string()))),
         HiveType::Date => ScalarValue::try_from_string(value.as_str()?.to_string(), &hive.arrow()).ok(),
         HiveType::Moment => {
@@ -135,6 +137,7 @@ mod tests {
         let same = |text: &str| [Some(text.to_string()), Some(text.to_string())];
         assert_eq!(both(HiveType::BigInt, json!(i64::MAX)), same(&i64::MAX.to_string()));
         assert_eq!(both(HiveType::String, json!("é")), same("é"));
+        assert_eq!(both(HiveType::String, json!("é\u{FFFD}")), [Some("é\u{FFFD}".into()), None]);
         assert_eq!(both(HiveType::TinyInt, json!(200)), [None, None]);
         assert_eq!(both(HiveType::BigInt, json!(1.5)), [None, None]);
         for hive in [HiveType::Double, HiveType::Float, HiveType::Decimal(10, 2), HiveType::Boolean] {

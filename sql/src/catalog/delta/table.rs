@@ -202,6 +202,7 @@ fn key_value(file: &Add, key: &DeltaColumn) -> Result<ScalarValue> {
     let Some(text) = key_text(file, key)? else { return ScalarValue::try_from(&target).map_err(Error::from) };
     let value = match &key.hive {
         HiveType::Moment => moment(text),
+        HiveType::Decimal(..) => ScalarValue::try_from_string(without_exponent(text), &target).ok(),
         _ => ScalarValue::try_from_string(text.to_string(), &target).ok(),
     };
     value.ok_or_else(|| {
@@ -209,6 +210,29 @@ fn key_value(file: &Add, key: &DeltaColumn) -> Result<ScalarValue> {
         Error::invalid(format!("HIVE_INVALID_PARTITION_VALUE: Invalid partition value '{shown}' for partition key {}", key.name))
     })
 }
+
+/// `1.5E-3`, as Java writes decimals of many digits, as `0.0015`; other text as it is.
+fn without_exponent(text: &str) -> String {
+    let parts = text.split_once(['e', 'E']).and_then(|(digits, exponent)| Some((digits, exponent.parse::<i32>().ok()?)));
+    let Some((digits, exponent)) = parts.filter(|(_, exponent)| exponent.unsigned_abs() <= MAX_EXPONENT) else {
+        return text.into();
+    };
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let zeros = "0".repeat(exponent.unsigned_abs() as usize);
+    let (all, point) = match exponent < 0 {
+        true => (format!("{zeros}{whole}{fraction}"), whole.len()),
+        false => (format!("{whole}{fraction}{zeros}"), whole.len() + zeros.len()),
+    };
+    match all.split_at_checked(point) {
+        Some((whole, "")) => format!("{sign}{whole}"),
+        Some((whole, fraction)) => format!("{sign}{whole}.{fraction}"),
+        None => text.into(),
+    }
+}
+
+/// Most places that an exponent of a partition's decimal moves the point by; a decimal has 38 digits.
+const MAX_EXPONENT: u32 = 76;
 
 /// A moment that is rounded as those in files are. Text without a zone is UTC.
 fn moment(text: &str) -> Option<ScalarValue> {
@@ -266,6 +290,21 @@ fn path(table: &Location, text: &str) -> Result<Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn decimals_with_an_exponent_are_plain_ones() {
+        for (text, expected) in [
+            ("0E-10", "0.0000000000"),
+            ("1.5E+3", "1500.0"),
+            ("-1.5e-3", "-0.0015"),
+            ("1e2", "100"),
+            ("1.25", "1.25"),
+            ("1e999", "1e999"),
+            ("x", "x"),
+        ] {
+            assert_eq!(without_exponent(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn files_stay_in_the_tables_store_and_off_its_neighbours() -> Result<()> {

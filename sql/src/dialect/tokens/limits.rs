@@ -11,7 +11,43 @@ const MAX_NESTING: usize = 200;
 /// Most brackets inside each other: the parser tries each twice.
 const MAX_BRACKETS: usize = 25;
 
+/// Most queries inside each other, each in an expression of the other or as WITH within its WITH: planning looks at each of them again for
+/// each one around it, twice as often at every level.
+const MAX_QUERIES: usize = 16;
+
 impl Tokens<'_> {
+    /// Refuses queries within each other that planning would not come to an end with.
+    pub(super) fn check_queries(&self) -> Result<()> {
+        // Whether each parenthesis that is open has such a query in it.
+        let mut open = Vec::new();
+        let mut depth: usize = 0;
+        for (index, token) in self.tokens.iter().enumerate() {
+            match &token.token {
+                Token::LParen => {
+                    let before = index.checked_sub(1).map(|before| self.word(before)).unwrap_or_default();
+                    let is_counted = match self.word(index + 1).as_str() {
+                        "WITH" => true,
+                        "SELECT" | "VALUES" => !matches!(before.as_str(), "FROM" | "JOIN" | "LATERAL" | "AS"),
+                        _ => false,
+                    };
+                    depth += usize::from(is_counted);
+                    open.push(is_counted);
+                }
+                Token::RParen => depth -= usize::from(open.pop().unwrap_or(false)),
+                _ => {}
+            }
+            if depth > MAX_QUERIES {
+                let place = self.place(index);
+                let message = format!(
+                    "line {}:{}: more than {MAX_QUERIES} queries inside each other, in expressions or WITH: give them names in one WITH",
+                    place.line, place.column
+                );
+                return Err(Error::new(ErrorKind::LimitExceeded, message));
+            }
+        }
+        Ok(())
+    }
+
     /// The parser follows types without counting how deep it is.
     pub(super) fn check_nesting(&self) -> Result<()> {
         let (mut depth, mut brackets): (usize, usize) = (0, 0);
