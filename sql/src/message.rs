@@ -177,7 +177,8 @@ pub(crate) fn with_place(error: Error, place: Location) -> Error {
 fn plan_error(message: &str, place: Option<Location>, query: Option<&Query>) -> Error {
     if let Some(rest) = message.strip_prefix("Invalid function '") {
         let (name, rest) = rest.split_once('\'').unwrap_or((rest, ""));
-        let close = rest.split('\'').nth(1).filter(|close| !name.starts_with("owlet_") && *close != name);
+        let close =
+            rest.split('\'').nth(1).filter(|close| !name.starts_with("owlet_") && !close.starts_with("owlet_") && *close != name);
         if WINDOW_FUNCTIONS.contains(&name) {
             let place = place.or_else(|| query.and_then(|query| function_place(query, name)));
             return named("MISSING_OVER", place, &format!("Window function '{name}' requires an OVER clause"));

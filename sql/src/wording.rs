@@ -198,14 +198,31 @@ const WORDINGS: [Wording; 26] = [
 
 /// Athena's name for what `message` says, and how it says it.
 pub(crate) fn reworded(message: &str) -> Option<(&'static str, String)> {
-    let text = with_sql_types(message);
+    let text = with_called_names(&with_sql_types(message));
     let kept = |wording: &Wording| {
         let rest = text.split_once(wording.start)?.1;
         let rest = if wording.behind.is_empty() { rest } else { rest.rsplit_once(wording.behind)?.1 };
         Some(if wording.end.is_empty() { rest.trim_end_matches('.') } else { rest.split_once(wording.end)?.0 })
     };
     let found = WORDINGS.iter().find_map(|wording| Some((wording.name, wording.text.replace("{}", kept(wording)?))));
-    found.or_else(|| of_parameters(&text)).or_else(|| of_aliases(&text))
+    found.or_else(|| of_casts(&text)).or_else(|| of_parameters(&text)).or_else(|| of_aliases(&text))
+}
+
+/// Casts that are functions here.
+fn of_casts(text: &str) -> Option<(&'static str, String)> {
+    let to = text.split_once("for function owlet_cast_")?.1.trim_end_matches('.');
+    let from = between(text, "Unexpected parameters (", ")")?;
+    // `char(n)` and the like have their length behind the value; `date(x)` is a function of its own.
+    let from = from.split_once(", ").map_or(from, |(first, _)| first);
+    (to != "date").then(|| (MISMATCH, format!("Cannot cast {from} to {}", to.split('_').next().unwrap_or(to))))
+}
+
+/// `text` with functions by the names that statements have for them.
+fn with_called_names(text: &str) -> String {
+    let names = [("owlet_cast_date", "date"), ("owlet_clock_", ""), ("owlet_equal", "="), ("inner_product", "dot_product")];
+    names.iter().fold(text.to_string(), |text, (own, called)| {
+        text.replace(&format!("for function {own}"), &format!("for function {called}"))
+    })
 }
 
 /// The text between `start` and `end`.

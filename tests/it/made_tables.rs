@@ -1,6 +1,7 @@
 //! Tables that queries make: what could not be read back is refused before anything is written, and the rest is.
 
 use crate::ddl::{World, each};
+use tests::cluster::block_on;
 
 #[test]
 fn names_that_could_not_be_read_back_are_refused_before_anything_is_written() {
@@ -160,4 +161,24 @@ async fn fields(world: World) {
     ] {
         assert_eq!(world.rows(sql).await, expected, "{sql}");
     }
+}
+
+#[test]
+fn a_folder_of_a_partition_that_is_a_link_out_of_the_locations_is_not_written_to() {
+    block_on(async {
+        let world = World::new(0);
+        let location = world.url("bucket/t");
+        world
+            .run(&[&format!(
+                "create table t with (external_location = '{location}', partitioned_by = array['p']) as select 1 a, 'x' p"
+            )])
+            .await;
+        let outside = world.root.path().join("outside");
+        std::fs::create_dir(&outside).expect("a folder");
+        std::os::unix::fs::symlink(&outside, world.root.path().join("bucket/t/p=y")).expect("a link");
+        world.fails("insert into t values (2, 'y'), (3, 'x')", "is outside the locations that SQL may write here").await;
+        assert_eq!(std::fs::read_dir(&outside).expect("the folder").count(), 0);
+        assert_eq!(world.rows("select a from t where p = 'x'").await, ["1"]);
+        assert!(!world.files().iter().any(|path| path.contains("_owlet_staging/")), "{:?}", world.files());
+    });
 }

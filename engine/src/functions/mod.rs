@@ -19,6 +19,7 @@ mod json;
 pub mod json_line;
 mod lambda;
 mod map;
+pub mod masked;
 mod math;
 mod nested;
 pub mod only;
@@ -73,6 +74,7 @@ impl Functions {
         json_line::add(&mut functions);
         lambda::add(&mut functions);
         map::add(&mut functions);
+        masked::add_to(&mut functions);
         math::add(&mut functions);
         only::add_to(&mut functions);
         regexp::add(&mut functions);

@@ -7,8 +7,8 @@
 use super::partition::is_key_type;
 use super::spec::{WriteFormat, WriteSpec};
 use crate::error::{Error, Result};
-use crate::functions::JSON;
 use crate::functions::bucket::is_bucket_type;
+use crate::functions::{JSON, type_name};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Schema, SchemaRef, TimeUnit};
@@ -61,7 +61,10 @@ fn unknown_type(name: &str) -> Error {
 
 fn written_type(data_type: &DataType, name: &str, format: &WriteFormat) -> Result<DataType> {
     use DataType as T;
-    let refused = |why: &str| Err(Error::invalid(format!("column '{name}' of type {data_type} cannot be written: {why}")));
+    let refused = |why: &str| {
+        let of = type_name(data_type);
+        Err(Error::invalid(format!("NOT_SUPPORTED: column '{name}' of type {of} cannot be written: {why}")))
+    };
     let nested = |field: &FieldRef| {
         let inner = written_type(field.data_type(), name, format)?;
         Ok::<_, Error>(Arc::new(Field::new(field.name(), inner, true)))

@@ -325,7 +325,6 @@ fn what_could_mean_something_else_is_refused() {
         "SELECT * FROM t LEFT JOIN UNNEST(arr) AS u(x) ON x > 1",
         "SELECT * FROM t TABLESAMPLE BERNOULLI (10) REPEATABLE (1)",
         "SELECT id FROM t a JOIN t b ON true FULL JOIN t c USING (id)",
-        "SELECT id FROM t a FULL JOIN t b USING (id) WHERE 1 IN (SELECT id FROM t c)",
         "SELECT transform(a.arr, id -> id) FROM t a FULL JOIN t b USING (id)",
         "SELECT * FROM t NATURAL JOIN t b",
         "SELECT * FROM (SELECT name, id FROM t) a JOIN (SELECT grp, id FROM t) b USING (id), named",

@@ -330,8 +330,8 @@ impl VisitorMut for Replace<'_> {
     fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Error> {
         match expression {
             Expr::Identifier(ident) => match self.columns.key(ident) {
-                // It may be a column in there.
-                Some(_) if self.depth > 0 => flow(refused("whose column a subquery names")),
+                // It is a column in there, or else one of two outside, which is an error.
+                Some(_) if self.depth > 0 => ControlFlow::Continue(()),
                 Some(value) => {
                     *expression = value.clone();
                     ControlFlow::Continue(())

@@ -1,6 +1,7 @@
 //! Hive types: read from their text, spelled for Hive and for Trino, and what they are in Arrow.
 
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+use engine::functions::type_name;
 use engine::{Error, Result};
 use std::fmt;
 use std::sync::Arc;
@@ -189,7 +190,12 @@ impl HiveType {
                 DataType::Struct(fields) if fields.len() == 2 => Self::Map(inner(&fields[0])?, inner(&fields[1])?),
                 _ => return Err(Error::invalid("Hive has no type for this map")),
             },
-            other => return Err(Error::invalid(format!("Hive has no type for {other}; cast the column to one that it has"))),
+            other => {
+                let other = type_name(other);
+                return Err(Error::invalid(format!(
+                    "NOT_SUPPORTED: Unsupported Hive type: {other}; cast the column to one that Hive has"
+                )));
+            }
         })
     }
 

@@ -3,7 +3,7 @@
 //! Runs behind type coercion. A cast that means the same stays one: filters on it reach files and their statistics.
 
 use super::operators::own_function;
-use datafusion::arrow::datatypes::{DataType, FieldRef, Fields, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
@@ -146,10 +146,14 @@ impl Conversion {
         if is_moment(from) && to.is_numeric() || from.is_numeric() && is_moment(to) {
             return Err(DataFusionError::Plan(format!("TYPE_MISMATCH: Cannot cast {from} to {to}")));
         }
+        if to.is_nested() && !from.is_nested() {
+            // The engine makes a list of a single value.
+            return Err(DataFusionError::Plan(format!("TYPE_MISMATCH: Cannot cast {from} to {to}")));
+        }
         if self.is_try && from.is_nested() && !never_fails(from, to) {
-            return Err(DataFusionError::NotImplemented(
-                "NOT_SUPPORTED: a TRY_CAST of an array, map or row whose parts may fail: cast each part".into(),
-            ));
+            let plain = Self { is_try: false }.of(value, from, to)?.unwrap_or_else(|| cast(value.clone(), to.clone()));
+            let (name, _) = parameter(value, "r", &Arc::new(Field::new("row", Int64, true)));
+            return with_lambda("owlet_attempt", lit(1i64), vec![name], plain).map(Some);
         }
         // Of text the engine takes spaces around a number, too.
         let is_inexact = from.is_floating() || matches!(from, Decimal128(..)) || is_text(from);

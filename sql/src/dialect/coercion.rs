@@ -3,24 +3,24 @@
 //! DataFusion makes decimals of doubles, dates of numbers, and one time zone of several; and it has an order for NaN.
 
 use super::common::{Zones, refuse_json, unified, unified_union, unified_values};
-use super::{averages, constants, far, floats, maps, operators, outer, window_keys, with_schema_again};
+use super::{averages, constants, far, floats, keys, maps, operators, outer, with_schema_again};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::functions::core::expr_fn::nullif;
 use datafusion::functions::math::expr_fn::isnan;
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
-use datafusion::logical_expr::expr::{AggregateFunction, Between, Case, InList, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::expr::{AggregateFunction, Between, Case, InList, InSubquery, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, lit, when,
-};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, cast, lit, when};
 use datafusion::optimizer::AnalyzerRule;
 use engine::functions::arithmetic::{Checked, checked};
 use engine::functions::equal::nested_equal;
+use engine::functions::masked::masked_row;
 use engine::functions::type_name;
+use std::sync::Arc;
 
 /// Functions whose result has the type that all arguments have in common.
 const COMMON: [&str; 4] = ["coalesce", "greatest", "least", "make_array"];
@@ -49,12 +49,32 @@ impl AnalyzerRule for AthenaCoercion {
     }
 }
 
+/// `plan` with parameters of lambdas of the types that what they are parts of has by now.
+fn with_types_of_parameters(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            found = found || expression.exists(|part| Ok(matches!(part, Expr::Lambda(_))))?;
+            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })
+    })?;
+    if !found {
+        return Ok(plan);
+    }
+    let resolved = plan.resolve_lambda_variables()?;
+    if !resolved.transformed {
+        return Ok(resolved.data);
+    }
+    let whole = resolved.data.transform_up_with_subqueries(|node| Ok(Transformed::yes(with_schema_again(node)?)))?;
+    Ok(whole.data)
+}
+
 fn coerced(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
         let node = match node {
             LogicalPlan::Union(union) => unified_union(union)?,
             LogicalPlan::Values(values) => unified_values(values)?,
-            node => node,
+            node => maps::without_determined(node)?,
         };
         let schema = merge_schema(&node.inputs());
         maps::check(&node, &schema)?;
@@ -65,10 +85,10 @@ fn coerced(plan: LogicalPlan) -> Result<LogicalPlan> {
             Ok(rewritten.update_data(|expression| name.restore(expression)))
         })?;
         // What is below may have other types now.
-        let node = node.update_data(floats::without_doubt).map_data(window_keys::below)?;
+        let node = node.update_data(floats::without_doubt).map_data(keys::below)?;
         node.map_data(with_schema_again)?.map_data(constants::hidden)?.map_data(averages::rounded)
     })?;
-    Ok(rewritten.data)
+    with_types_of_parameters(rewritten.data)
 }
 
 fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -137,11 +157,17 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let question = floats::nan_question(&first, &all.iter().collect::<Vec<_>>(), schema)?;
             Ok(floats::with_nan(Expr::InList(InList::new(Box::new(first), all, negated)), question, negated, changed))
         }
-        Expr::Case(case) => cased(case, schema),
+        Expr::InSubquery(query) => one_of_query(query, schema),
+        Expr::Case(case) => Ok(cased(case, schema)?.update_data(|case| masked(case, schema))),
         Expr::AggregateFunction(call) => aggregated(call, schema),
         Expr::WindowFunction(call) => windowed(call, schema),
+        Expr::ScalarFunction(call) if call.name() == "get_field" && is_map(&call.args, schema) => {
+            Err(DataFusionError::Plan("TYPE_MISMATCH: Expression of type map is not of type ROW: write m['key']".into()))
+        }
         Expr::ScalarFunction(call) if call.name() == "owlet_try_divide" => Ok(tried(call, schema)),
-        Expr::ScalarFunction(call) if call.name() == "nullif" => null_if(call, schema),
+        Expr::ScalarFunction(call) if call.name() == "nullif" => {
+            Ok(null_if(call, schema)?.update_data(|value| masked(value, schema)))
+        }
         // EXTRACT is planned as the engine's function, to which 27 hours have 27 of them.
         Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "date_part" && has_interval(&args, schema) => {
             operators::own("date_part", args).map(Transformed::yes)
@@ -152,6 +178,10 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+fn is_map(args: &[Expr], schema: &DFSchema) -> bool {
+    args.first().is_some_and(|value| value.get_type(schema).is_ok_and(|of| matches!(of, DataType::Map(..))))
 }
 
 fn has_interval(args: &[Expr], schema: &DFSchema) -> bool {
@@ -174,6 +204,42 @@ fn check_range(value: &Expr, low: &Expr, high: &Expr, schema: &DFSchema) -> Resu
     }
     let [of, low, high] = [&of, &low, &high].map(type_name);
     Err(DataFusionError::Plan(format!("TYPE_MISMATCH: Cannot check if {of} is BETWEEN {low} and {high}")))
+}
+
+/// `IN (SELECT …)` of two types of numbers, with a column of another name for what is cast: the query may have that column a second time,
+/// for a comparison with the row outside.
+fn one_of_query(mut query: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let plan = &query.subquery.subquery;
+    let (Ok(of), Some(field)) = (query.expr.get_type(schema), plan.schema().fields().first()) else {
+        return Ok(Transformed::no(Expr::InSubquery(query)));
+    };
+    let both = match BinaryTypeCoercer::new(&of, &Operator::Eq, field.data_type()).get_input_types() {
+        Ok((both, _)) if of.is_numeric() && field.data_type().is_numeric() && both != *field.data_type() => both,
+        _ => return Ok(Transformed::no(Expr::InSubquery(query))),
+    };
+    let plan = match plan.as_ref() {
+        LogicalPlan::Projection(Projection { expr, input, .. }) if expr.len() == 1 => {
+            let column = cast(expr[0].clone().unalias(), both.clone()).alias(ONE_OF);
+            Projection::try_new(vec![column], Arc::clone(input)).map(LogicalPlan::Projection)?
+        }
+        _ => return Ok(Transformed::no(Expr::InSubquery(query))),
+    };
+    query.subquery = query.subquery.with_plan(Arc::new(plan));
+    if of != both {
+        query.expr = Box::new(cast(*query.expr, both));
+    }
+    Ok(Transformed::yes(Expr::InSubquery(query)))
+}
+
+/// What the cast column of such a query is called.
+const ONE_OF: &str = "owlet_one_of";
+
+/// `value`, whose fields are NULL where it is, if it is a row.
+fn masked(value: Expr, schema: &DFSchema) -> Expr {
+    match value.get_type(schema) {
+        Ok(DataType::Struct(_)) => masked_row().call(vec![value]),
+        _ => value,
+    }
 }
 
 fn is_null(item: &Expr) -> bool {
@@ -229,7 +295,7 @@ fn aggregated(call: AggregateFunction, schema: &DFSchema) -> Result<Transformed<
 
 fn windowed(call: Box<WindowFunction>, schema: &DFSchema) -> Result<Transformed<Expr>> {
     check_filter(call.params.filter.as_deref(), schema)?;
-    floats::windowed(window_keys::with_frame_of_peers(with_default(call, schema)?, schema), schema)
+    floats::windowed(keys::with_frame_of_peers(with_default(call, schema)?, schema), schema)
 }
 
 fn check_filter(filter: Option<&Expr>, schema: &DFSchema) -> Result<()> {

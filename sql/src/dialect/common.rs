@@ -114,6 +114,14 @@ pub(super) fn unified(expressions: Vec<Expr>, schema: &DFSchema, zones: Zones) -
         };
         return Ok((expressions.into_iter().zip(&types).map(midnight).collect(), true));
     }
+    let is_mixed_text = types.iter().all(is_text) && types.windows(2).any(|pair| pair[0] != pair[1]);
+    if zones == Zones::One && is_mixed_text {
+        let one = |(expression, of): (Expr, &DataType)| match of {
+            DataType::Utf8View => expression,
+            _ => cast(expression, DataType::Utf8View),
+        };
+        return Ok((expressions.into_iter().zip(&types).map(one).collect(), true));
+    }
     let Some(to) = common else { return Ok((expressions, false)) };
     let one = |(expression, of): (Expr, &DataType)| match of.is_numeric() && *of != to {
         true => cast(expression, to.clone()),

@@ -266,6 +266,15 @@ pub(super) fn counted(mut call: AggregateFunction, schema: &DFSchema) -> Transfo
     if call.params.distinct {
         changed |= with_one_zero(&mut call.params.args, schema);
     }
+    // What rows are sorted by once sorts them no further, and the engine would keep it as two columns of one name.
+    let orders = call.params.order_by.len();
+    let mut seen = Vec::with_capacity(orders);
+    call.params.order_by.retain(|order| {
+        let is_new = !seen.contains(&order.expr);
+        seen.extend(is_new.then(|| order.expr.clone()));
+        is_new
+    });
+    changed |= call.params.order_by.len() < orders;
     Transformed::new_transformed(Expr::AggregateFunction(call), changed)
 }
 

@@ -3,7 +3,37 @@
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, DataFusionError, NullEquality, Result};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// `node` without those maps among the keys of its groups that the other keys determine: the planner has added all of what they determine,
+/// whether or not anything of it is asked for.
+pub(super) fn without_determined(node: LogicalPlan) -> Result<LogicalPlan> {
+    let LogicalPlan::Aggregate(aggregate) = &node else { return Ok(node) };
+    let schema = aggregate.input.schema();
+    let place = |key: &Expr| match key {
+        Expr::Column(column) => schema.index_of_column(column).ok(),
+        _ => None,
+    };
+    let is_map = |key: &Expr| key.get_type(schema).is_ok_and(|of| has_map(&of));
+    if !aggregate.group_expr.iter().any(is_map) {
+        return Ok(node);
+    }
+    let keys: HashSet<usize> = aggregate.group_expr.iter().filter(|key| !is_map(key)).filter_map(place).collect();
+    let is_determined = |key: &Expr| {
+        place(key).is_some_and(|place| {
+            schema.functional_dependencies().iter().any(|dependence| {
+                dependence.target_indices.contains(&place) && dependence.source_indices.iter().all(|source| keys.contains(source))
+            })
+        })
+    };
+    let kept: Vec<Expr> = aggregate.group_expr.iter().filter(|key| !is_map(key) || !is_determined(key)).cloned().collect();
+    if kept.len() == aggregate.group_expr.len() {
+        return Ok(node);
+    }
+    Aggregate::try_new(Arc::clone(&aggregate.input), kept, aggregate.aggr_expr.clone()).map(LogicalPlan::Aggregate)
+}
 
 /// Refuses what puts maps together that are the same, and would go by the order of their entries; `schema` is that of the inputs.
 pub(super) fn check(node: &LogicalPlan, schema: &DFSchema) -> Result<()> {

@@ -18,6 +18,7 @@ mod fences;
 pub(crate) mod filters;
 mod floats;
 mod json_calls;
+mod keys;
 pub(crate) mod lateral;
 mod maps;
 pub(crate) mod one_row;
@@ -28,7 +29,6 @@ pub(crate) mod rewrite;
 mod statistics;
 pub(crate) mod tokens;
 pub(crate) mod types;
-mod window_keys;
 
 pub use chars::stored_text;
 use datafusion::common::Result;

@@ -23,6 +23,27 @@ pub(super) fn framed(inner: Arc<AggregateUDF>, alias: Option<&'static str>) -> A
     Arc::new(AggregateUDF::new_from_impl(Framed { inner, aliases }))
 }
 
+/// An accumulator of `inner` that begins anew for each frame.
+pub(super) fn anew(inner: Arc<AggregateUDF>, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+    let (schema, name, field) = (args.schema.clone(), args.name.to_string(), Arc::clone(&args.return_field));
+    let (exprs, fields, orders) = (args.exprs.to_vec(), args.expr_fields.to_vec(), args.order_bys.to_vec());
+    let (ignore_nulls, is_reversed, is_distinct) = (args.ignore_nulls, args.is_reversed, args.is_distinct);
+    let make = move || {
+        inner.accumulator(AccumulatorArgs {
+            return_field: Arc::clone(&field),
+            schema: &schema,
+            ignore_nulls,
+            order_bys: &orders,
+            is_reversed,
+            name: &name,
+            is_distinct,
+            exprs: &exprs,
+            expr_fields: &fields,
+        })
+    };
+    Ok(Box::new(Anew::new(Box::new(make))))
+}
+
 impl AggregateUDFImpl for Framed {
     fn name(&self) -> &str {
         self.inner.name()
@@ -53,24 +74,7 @@ impl AggregateUDFImpl for Framed {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let inner = Arc::clone(&self.inner);
-        let (schema, name, field) = (args.schema.clone(), args.name.to_string(), Arc::clone(&args.return_field));
-        let (exprs, fields, orders) = (args.exprs.to_vec(), args.expr_fields.to_vec(), args.order_bys.to_vec());
-        let (ignore_nulls, is_reversed, is_distinct) = (args.ignore_nulls, args.is_reversed, args.is_distinct);
-        let make = move || {
-            inner.accumulator(AccumulatorArgs {
-                return_field: Arc::clone(&field),
-                schema: &schema,
-                ignore_nulls,
-                order_bys: &orders,
-                is_reversed,
-                name: &name,
-                is_distinct,
-                exprs: &exprs,
-                expr_fields: &fields,
-            })
-        };
-        Ok(Box::new(Anew::new(Box::new(make))))
+        anew(Arc::clone(&self.inner), args)
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {

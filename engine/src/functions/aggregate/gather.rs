@@ -1,8 +1,9 @@
-//! `array_agg`: DataFusion's, but that it is never asked for in reverse. With DISTINCT it would take the other order for its own, where
-//! the rows have that of another aggregate already.
+//! `array_agg`: DataFusion's, but that it is never asked for in reverse, and that values in an order are counted once. With DISTINCT it
+//! would take the other order for its own, where the rows have that of another aggregate already.
 
+use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::Result;
+use datafusion::common::{Result, ScalarValue};
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -48,7 +49,9 @@ impl AggregateUDFImpl for ArrayAgg {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        self.inner.accumulator(args)
+        let is_counted = !args.order_bys.is_empty() && !args.is_distinct;
+        let inner = self.inner.accumulator(args)?;
+        Ok(if is_counted { Box::new(Counted { inner, bytes: 0 }) } else { inner })
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -65,5 +68,45 @@ impl AggregateUDFImpl for ArrayAgg {
 
     fn supports_null_handling_clause(&self) -> bool {
         self.inner.supports_null_handling_clause()
+    }
+}
+
+/// Values in an order, each of which the engine keeps as a piece of the batch that it came with. It takes each for a whole batch, and asks
+/// all of them again for every batch that comes.
+#[derive(Debug)]
+struct Counted {
+    inner: Box<dyn Accumulator>,
+    bytes: usize,
+}
+
+impl Counted {
+    fn count(&mut self, values: &[ArrayRef]) {
+        let rows = values.first().map_or(0, |values| values.len());
+        let bytes = values.iter().map(|values| values.to_data().get_slice_memory_size().unwrap_or_default()).sum::<usize>();
+        self.bytes += bytes + rows * values.len() * size_of::<ScalarValue>();
+    }
+}
+
+impl Accumulator for Counted {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.count(values);
+        self.inner.update_batch(values)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.count(states);
+        self.inner.merge_batch(states)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.inner.evaluate()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.inner.state()
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.bytes
     }
 }

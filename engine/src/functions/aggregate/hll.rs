@@ -110,6 +110,10 @@ impl AggregateUDFImpl for ApproxDistinct {
         Ok(Box::new(Adapted { inner, before, after: DataType::Int64 }))
     }
 
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        super::framed::anew(Arc::new(AggregateUDF::new_from_impl(Self::new())), args)
+    }
+
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
         with_inner(args, |args| Ok(self.inner.groups_accumulator_supported(args))).unwrap_or(false)
     }

@@ -9,7 +9,7 @@ use engine::functions::attempt::tried as tried_name;
 use std::ops::ControlFlow;
 
 /// Functions that fail for no value (though for wrong settings), and give NULL when an argument is NULL.
-const SAFE: [&str; 30] = [
+const SAFE: [&str; 28] = [
     "owlet_interval_day",
     "owlet_interval_month",
     "upper",
@@ -20,12 +20,10 @@ const SAFE: [&str; 30] = [
     "length",
     "reverse",
     "replace",
-    "strpos",
     "starts_with",
     "concat",
     "substr",
     "substring",
-    "split",
     "json_extract_scalar",
     "json_extract",
     "cardinality",
@@ -43,7 +41,7 @@ const SAFE: [&str; 30] = [
 ];
 
 /// Functions that may fail, and give NULL when an argument is NULL, so that arguments may fail, too.
-const PASSING: [&str; 34] = [
+const PASSING: [&str; 36] = [
     "abs",
     "date",
     "date_add",
@@ -74,7 +72,9 @@ const PASSING: [&str; 34] = [
     "regexp_replace",
     "round",
     "rpad",
+    "split",
     "split_part",
+    "strpos",
     "to_unixtime",
     "url_decode",
     "url_extract_host",

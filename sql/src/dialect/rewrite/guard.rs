@@ -8,9 +8,9 @@ use super::select::binary;
 use super::{Rewriter, nested, number, take};
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, DataType, Expr, Query, UnaryOperator, Value, Visit, Visitor,
+    AccessExpr, BinaryOperator, CaseWhen, DataType, Expr, Query, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
-use engine::Result;
+use engine::{Error, Result};
 use std::ops::ControlFlow;
 
 impl Rewriter {
@@ -35,6 +35,72 @@ impl Rewriter {
                 }
             }
         }
+        for part in conjuncts(condition) {
+            self.guard_value(part)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the right side of each AND and OR of `expression` that may fail behind what decides them on the left.
+    pub(super) fn guard_value(&mut self, expression: &mut Expr) -> Result<()> {
+        struct Guard<'a> {
+            rewriter: &'a mut Rewriter,
+            depth: usize,
+        }
+        impl VisitorMut for Guard<'_> {
+            type Break = Error;
+
+            fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
+                self.depth += 1;
+                ControlFlow::Continue(())
+            }
+
+            fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
+                self.depth -= 1;
+                ControlFlow::Continue(())
+            }
+
+            fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Error> {
+                if self.depth > 0 {
+                    return ControlFlow::Continue(());
+                }
+                match self.rewriter.guard_right(expression) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => ControlFlow::Break(error),
+                }
+            }
+        }
+        match expression.visit(&mut Guard { rewriter: self, depth: 0 }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(error) => Err(error),
+        }
+    }
+
+    /// `a AND b` as `a AND CASE WHEN a IS FALSE THEN false ELSE b END`, and OR likewise, where `b` may fail.
+    fn guard_right(&mut self, expression: &mut Expr) -> Result<()> {
+        let Expr::BinaryOp { left, op: op @ (BinaryOperator::And | BinaryOperator::Or), right } = expression else {
+            return Ok(());
+        };
+        if risk(right) != Risk::Fails {
+            return Ok(());
+        }
+        let mut deciding: Option<Expr> = None;
+        for part in parts_of(left, op) {
+            if risk(part) == Risk::None {
+                let part = nested(self.copy(part)?);
+                deciding = Some(match deciding.take() {
+                    Some(others) => binary(others, op.clone(), part),
+                    None => part,
+                });
+            }
+        }
+        let Some(deciding) = deciding.map(|all| Box::new(nested(all))) else { return Ok(()) };
+        let (decided, value) = match op {
+            BinaryOperator::And => (Expr::IsFalse(deciding), false),
+            _ => (Expr::IsTrue(deciding), true),
+        };
+        let decided = CaseWhen { condition: decided, result: Expr::Value(Value::Boolean(value).into()) };
+        **right = nested(kept(vec![decided], Some(Box::new(take(right)))));
         Ok(())
     }
 }
@@ -81,15 +147,19 @@ fn is_condition(expression: &Expr) -> bool {
 
 /// The parts of a chain of AND, from left to right.
 fn conjuncts(condition: &mut Expr) -> Vec<&mut Expr> {
+    parts_of(condition, &BinaryOperator::And)
+}
+
+/// The parts of a chain of one operator, from left to right.
+fn parts_of<'a>(condition: &'a mut Expr, operator: &BinaryOperator) -> Vec<&'a mut Expr> {
     let mut parts = Vec::new();
     let mut open = vec![condition];
     while let Some(expression) = open.pop() {
-        match expression {
-            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-                open.push(right);
-                open.push(left);
-            }
-            other => parts.push(other),
+        if !matches!(&*expression, Expr::BinaryOp { op, .. } if op == operator) {
+            parts.push(expression);
+        } else if let Expr::BinaryOp { left, right, .. } = expression {
+            open.push(right);
+            open.push(left);
         }
     }
     parts

@@ -6,6 +6,7 @@
 mod attempt;
 mod expression;
 mod fields;
+mod groups;
 mod guard;
 mod joins;
 mod labels;

@@ -1,7 +1,7 @@
 //! Queries: rows without SELECT, names of columns, limits, and clauses that Athena does not have.
 
 use super::labels::{name_columns, name_fields};
-use super::{Rewriter, call, joins, nested, not_supported, number, place, take, template, windows};
+use super::{Rewriter, call, groups, joins, nested, not_supported, number, place, take, template, windows};
 use crate::message;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause,
@@ -10,9 +10,6 @@ use datafusion::sql::sqlparser::ast::{
 };
 use engine::{Error, Result};
 use std::ops::ControlFlow;
-
-/// Most grouping sets of a SELECT; Trino's `analyzer.max-grouping-sets`.
-const MAX_GROUPING_SETS: usize = 2_048;
 
 /// The name around rows of VALUES.
 const VALUES_ALIAS: &str = "owlet_values";
@@ -306,9 +303,9 @@ impl Rewriter {
         if select.projection.is_empty() {
             return Err(message::at(place(select), "SELECT without columns"));
         }
-        flatten_groups(&mut select.group_by);
-        check_group_count(select)?;
-        spell_composite_sets(&mut select.group_by);
+        groups::flatten_groups(&mut select.group_by);
+        groups::check_group_count(select)?;
+        groups::spell_composite_sets(&mut select.group_by);
         joins::check_joins(select)?;
         windows::write_out_of(select, None)?;
         let changed = select.projection.iter().find(|item| match item {
@@ -324,7 +321,8 @@ impl Rewriter {
             }
             match item {
                 SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } => {
-                    replace_exists(expression)?
+                    replace_exists(expression)?;
+                    self.guard_value(expression)?;
                 }
                 SelectItem::ExprWithAliases { .. } => return Err(not_supported(item, "several names of one column")),
                 _ => {}
@@ -333,6 +331,9 @@ impl Rewriter {
         if let Some(condition) = &mut select.selection {
             self.rewrite_condition(condition)?;
             self.guard(condition)?;
+        }
+        if let Some(condition) = &mut select.having {
+            self.guard_value(condition)?;
         }
         name_fields(select);
         name_columns(&mut select.projection);
@@ -372,74 +373,6 @@ impl Rewriter {
             _ => Ok(()),
         }
     }
-}
-
-/// `GROUP BY (a, b), c` as `GROUP BY a, b, c`, and `GROUP BY ()` as the one grouping set without columns; beside others it says nothing.
-///
-/// `GROUP BY a, ROLLUP (b)` has a set of `a` alone: the planner adds the columns that `a` determines to plain ones, in every set.
-fn flatten_groups(group_by: &mut GroupByExpr) {
-    let GroupByExpr::Expressions(groups, _) = group_by else { return };
-    let has_sets = groups.iter().any(is_set);
-    if !has_sets && !groups.iter().any(|group| matches!(group, Expr::Tuple(_))) {
-        return;
-    }
-    let parts = |group| match group {
-        Expr::Tuple(values) => values,
-        other => vec![other],
-    };
-    *groups = std::mem::take(groups).into_iter().flat_map(parts).collect();
-    if has_sets && groups.len() > 1 {
-        for group in groups.iter_mut().filter(|group| !is_set(group)) {
-            *group = Expr::GroupingSets(vec![vec![take(group)]]);
-        }
-    }
-    if groups.is_empty() {
-        groups.push(Expr::GroupingSets(vec![vec![]]));
-    }
-}
-
-fn is_set(group: &Expr) -> bool {
-    matches!(group, Expr::GroupingSets(_) | Expr::Rollup(_) | Expr::Cube(_))
-}
-
-/// `ROLLUP ((a, b), c)` and `CUBE` of several columns at once by their sets, which the planner takes one by one.
-fn spell_composite_sets(group_by: &mut GroupByExpr) {
-    let GroupByExpr::Expressions(groups, _) = group_by else { return };
-    for group in groups {
-        let sets = match group {
-            Expr::Rollup(parts) if parts.iter().any(|part| part.len() != 1) => {
-                (0..=parts.len()).rev().map(|length| parts[..length].concat()).collect()
-            }
-            Expr::Cube(parts) if parts.iter().any(|part| part.len() != 1) => {
-                let chosen = |set: usize| {
-                    let is_in = |place: &usize| set >> (parts.len() - 1 - place) & 1 == 1;
-                    (0..parts.len()).filter(is_in).flat_map(|place| parts[place].clone()).collect()
-                };
-                (0..1_usize << parts.len()).rev().map(chosen).collect()
-            }
-            _ => continue,
-        };
-        *group = Expr::GroupingSets(sets);
-    }
-}
-
-/// Refuses more grouping sets than Trino does: each is a copy of every row.
-fn check_group_count(select: &Select) -> Result<()> {
-    let GroupByExpr::Expressions(groups, _) = &select.group_by else { return Ok(()) };
-    let sets = |group: &Expr| match group {
-        Expr::GroupingSets(sets) => sets.len(),
-        Expr::Rollup(columns) => columns.len() + 1,
-        Expr::Cube(columns) => {
-            u32::try_from(columns.len()).ok().and_then(|count| 2_usize.checked_pow(count)).unwrap_or(usize::MAX)
-        }
-        _ => 1,
-    };
-    let count = groups.iter().map(sets).fold(1, usize::saturating_mul);
-    if count <= MAX_GROUPING_SETS {
-        return Ok(());
-    }
-    let why = format!("GROUP BY has {count} grouping sets but can only have {MAX_GROUPING_SETS}");
-    Err(message::named("TOO_MANY_GROUPING_SETS", place(select), &why))
 }
 
 fn is_plain(options: &WildcardAdditionalOptions) -> bool {
@@ -504,12 +437,12 @@ fn counted(mut query: Box<Query>) -> Result<Box<Query>> {
         && inner.distinct.is_none()
         && inner.having.is_none()
         && inner.qualify.is_none()
-        && let GroupByExpr::Expressions(groups, _) = &mut inner.group_by
-        && !groups.iter().any(is_set)
-        && (!groups.is_empty() || inner.projection.iter().all(is_no_call))
+        && let GroupByExpr::Expressions(keys, _) = &mut inner.group_by
+        && !keys.iter().any(groups::is_set)
+        && (!keys.is_empty() || inner.projection.iter().all(is_no_call))
     {
         // There are groups if there are rows.
-        groups.clear();
+        keys.clear();
         std::mem::swap(&mut inner.projection, &mut outer.projection);
         query.order_by = None;
         return Ok(query);

@@ -1,0 +1,77 @@
+//! What rows are grouped by.
+
+use super::{place, take};
+use crate::message;
+use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, Select};
+use engine::Result;
+
+/// Most grouping sets of a SELECT; Trino's `analyzer.max-grouping-sets`.
+const MAX_GROUPING_SETS: usize = 2_048;
+
+/// `GROUP BY (a, b), c` as `GROUP BY a, b, c`, and `GROUP BY ()` as the one grouping set without columns; beside others it says nothing.
+///
+/// `GROUP BY a, ROLLUP (b)` has a set of `a` alone: the planner adds the columns that `a` determines to plain ones, in every set.
+pub(super) fn flatten_groups(group_by: &mut GroupByExpr) {
+    let GroupByExpr::Expressions(groups, _) = group_by else { return };
+    let has_sets = groups.iter().any(is_set);
+    if !has_sets && !groups.iter().any(|group| matches!(group, Expr::Tuple(_))) {
+        return;
+    }
+    let parts = |group| match group {
+        Expr::Tuple(values) => values,
+        other => vec![other],
+    };
+    *groups = std::mem::take(groups).into_iter().flat_map(parts).collect();
+    if has_sets && groups.len() > 1 {
+        for group in groups.iter_mut().filter(|group| !is_set(group)) {
+            *group = Expr::GroupingSets(vec![vec![take(group)]]);
+        }
+    }
+    if groups.is_empty() {
+        groups.push(Expr::GroupingSets(vec![vec![]]));
+    }
+}
+
+pub(super) fn is_set(group: &Expr) -> bool {
+    matches!(group, Expr::GroupingSets(_) | Expr::Rollup(_) | Expr::Cube(_))
+}
+
+/// `ROLLUP ((a, b), c)` and `CUBE` of several columns at once by their sets, which the planner takes one by one.
+pub(super) fn spell_composite_sets(group_by: &mut GroupByExpr) {
+    let GroupByExpr::Expressions(groups, _) = group_by else { return };
+    for group in groups {
+        let sets = match group {
+            Expr::Rollup(parts) if parts.iter().any(|part| part.len() != 1) => {
+                (0..=parts.len()).rev().map(|length| parts[..length].concat()).collect()
+            }
+            Expr::Cube(parts) if parts.iter().any(|part| part.len() != 1) => {
+                let chosen = |set: usize| {
+                    let is_in = |place: &usize| set >> (parts.len() - 1 - place) & 1 == 1;
+                    (0..parts.len()).filter(is_in).flat_map(|place| parts[place].clone()).collect()
+                };
+                (0..1_usize << parts.len()).rev().map(chosen).collect()
+            }
+            _ => continue,
+        };
+        *group = Expr::GroupingSets(sets);
+    }
+}
+
+/// Refuses more grouping sets than Trino does: each is a copy of every row.
+pub(super) fn check_group_count(select: &Select) -> Result<()> {
+    let GroupByExpr::Expressions(groups, _) = &select.group_by else { return Ok(()) };
+    let sets = |group: &Expr| match group {
+        Expr::GroupingSets(sets) => sets.len(),
+        Expr::Rollup(columns) => columns.len() + 1,
+        Expr::Cube(columns) => {
+            u32::try_from(columns.len()).ok().and_then(|count| 2_usize.checked_pow(count)).unwrap_or(usize::MAX)
+        }
+        _ => 1,
+    };
+    let count = groups.iter().map(sets).fold(1, usize::saturating_mul);
+    if count <= MAX_GROUPING_SETS {
+        return Ok(());
+    }
+    let why = format!("GROUP BY has {count} grouping sets but can only have {MAX_GROUPING_SETS}");
+    Err(message::named("TOO_MANY_GROUPING_SETS", place(select), &why))
+}
