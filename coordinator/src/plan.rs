@@ -116,8 +116,15 @@ const NO_JOIN: [&str; 4] = [
     "OuterReferenceColumn",
 ];
 
+/// What the planner says, behind the whole plan, of rows whose order it does not see.
+const NO_ORDER: &str = "does not satisfy order requirements";
+
 fn unplanned(error: DataFusionError) -> Error {
     let error = Error::from(error);
+    if error.message.contains(NO_ORDER) {
+        let text = "NOT_SUPPORTED: rows in an order that is not found to be kept: write what they are sorted by in a column of a subquery";
+        return Error::invalid(text);
+    }
     if NO_JOIN.iter().any(|words| error.message.contains(words)) {
         let text = "NOT_SUPPORTED: a query in this place, or one that refers to the row outside in this way: write it in a column of a subquery, or as a join";
         return Error::invalid(text);

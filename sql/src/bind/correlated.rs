@@ -11,7 +11,7 @@ use crate::dialect::one_row::OneRow;
 use crate::dialect::operators::own;
 use crate::dialect::with_schema_again;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, JoinType, Result};
+use datafusion::common::{Column, DFSchema, JoinType, Result};
 use datafusion::functions_aggregate::expr_fn::array_agg;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -34,8 +34,8 @@ pub(super) fn with_single_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
         let node = match node {
             LogicalPlan::Filter(filter) if filter.predicate.contains_outer() => {
-                let parts = split_conjunction_owned(filter.predicate).into_iter().map(factored);
-                LogicalPlan::Filter(Filter::try_new(conjunction(parts).unwrap_or_else(|| lit(true)), filter.input)?)
+                let parts = split_conjunction_owned(filter.predicate).into_iter().map(factored).collect();
+                filtered(parts, filter.input)?
             }
             node => node,
         };
@@ -49,6 +49,36 @@ pub(super) fn with_single_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
         if node.transformed { node.map_data(with_schema_again) } else { Ok(node) }
     })?;
     Ok(rewritten.data)
+}
+
+/// What the columns of `input` are called that are compared with the row outside.
+const COMPARED: &str = "owlet_compared_";
+
+/// The rows of `input` for which `parts` hold. `f(x) = outer` is an equation of a column below: by such rows can be put together.
+fn filtered(mut parts: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<LogicalPlan> {
+    let mut compared = Vec::new();
+    for part in &mut parts {
+        if is_equation(part) {
+            continue;
+        }
+        let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = part else { continue };
+        let is_inner = |side: &Expr| side.any_column_refs() && !side.contains_outer() && !side.is_volatile();
+        let side = match (is_inner(left), is_inner(right)) {
+            (true, false) if !right.any_column_refs() => left,
+            (false, true) if !left.any_column_refs() => right,
+            _ => continue,
+        };
+        let name = format!("{COMPARED}{}", compared.len());
+        let value = std::mem::replace(side, Box::new(Expr::Column(Column::from_name(&name))));
+        compared.push(value.alias(name));
+    }
+    let predicate = conjunction(parts).unwrap_or_else(|| lit(true));
+    if compared.is_empty() {
+        return Filter::try_new(predicate, input).map(LogicalPlan::Filter);
+    }
+    let columns = || input.schema().columns().into_iter().map(Expr::Column);
+    let with_compared = LogicalPlanBuilder::from(Arc::clone(&input)).project(columns().chain(compared))?;
+    with_compared.filter(predicate)?.project(columns())?.build()
 }
 
 fn single_row(part: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {

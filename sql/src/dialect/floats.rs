@@ -309,7 +309,13 @@ pub(super) fn windowed(mut call: Box<WindowFunction>, schema: &DFSchema) -> Resu
     {
         return plan_err!("TYPE_MISMATCH: {name} of whole numbers with a default of type {default}: cast one of them");
     }
-    let mut changed = with_one_zero(&mut call.params.partition_by, schema);
+    let keys = call.params.partition_by.len();
+    // The engine loses count of arrays and rows that are the same for all rows; they divide nothing.
+    call.params
+        .partition_by
+        .retain(|key| key.any_column_refs() || key.is_volatile() || !key.get_type(schema).is_ok_and(|of| of.is_nested()));
+    let mut changed = call.params.partition_by.len() < keys;
+    changed |= with_one_zero(&mut call.params.partition_by, schema);
     changed |= sorted_with_one_zero(&mut call.params.order_by, schema);
     changed |= sorted_by_digits(&mut call.params.order_by, schema)?;
     if call.params.distinct {
