@@ -133,6 +133,7 @@ impl Rewriter {
         if matches!(function.args, FunctionArguments::Subquery(_)) {
             return Err(wrong(expression, "a query as argument of a function stands in parentheses of its own"));
         }
+        drop_constant_orders(function);
         match function_name(function).as_str() {
             "if" => rewrite_if(expression),
             // Without an order, any row's value will do.
@@ -360,6 +361,17 @@ fn rewrite_word(expression: &mut Expr) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// `array_agg(x ORDER BY y, 1)` without what is the same for all values; to the planner it is the place of an argument.
+fn drop_constant_orders(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    for clause in &mut list.clauses {
+        if let FunctionArgumentClause::OrderBy(orders) = clause {
+            orders.retain(|order| !matches!(order.expr, Expr::Value(_)));
+        }
+    }
+    list.clauses.retain(|clause| !matches!(clause, FunctionArgumentClause::OrderBy(orders) if orders.is_empty()));
 }
 
 /// Whether the rows of an aggregate have an order.
