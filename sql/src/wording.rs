@@ -111,7 +111,7 @@ const OPERATOR: &str = "Cannot apply operator: {}";
 const POSITION: &str = "INVALID_COLUMN_REFERENCE";
 const INSIDE: &str = "is nested inside '";
 
-const WORDINGS: [Wording; 26] = [
+const WORDINGS: [Wording; 27] = [
     wording(("Cannot infer common argument type for comparison operation ", "", ""), MISMATCH, OPERATOR),
     wording(("Cannot coerce arithmetic expression ", "", " to valid types"), MISMATCH, OPERATOR),
     wording(("Cannot get result type for arithmetic operation ", "", ":"), MISMATCH, OPERATOR),
@@ -137,6 +137,7 @@ const WORDINGS: [Wording; 26] = [
     ),
     wording(("Unsupported CAST from ", "", ""), MISMATCH, "Cannot cast {}"),
     wording(("Unexpected parameters (", "", ") for function owlet_negate"), MISMATCH, "Cannot negate {}"),
+    wording(("Can not find compatible types to compare ", "", ""), MISMATCH, "IN value and list items must be of one type: {}"),
     wording(("Cannot use ", "", " for subscript"), MISMATCH, "Cannot use {} for subscript of this array or map"),
     wording(
         ("owlet_subscript", "", ""),

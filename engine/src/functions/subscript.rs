@@ -1,7 +1,7 @@
 //! `list[1]` and `map['key']`, which fail for what is not there.
 
 use super::Functions;
-use super::nested::{keys, same_type};
+use super::nested::{keys, map_of, same_type};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, GenericListArray, MapArray, OffsetSizeTrait, UInt32Array, UInt64Array,
 };
@@ -46,19 +46,6 @@ fn map_types(entries: &Field) -> Option<(&DataType, &DataType)> {
     }
 }
 
-/// Whether a value of type `given` is one of type `own`, whatever it is: a cast of others would find the key that is next to it.
-fn may_be_key(own: &DataType, given: &DataType) -> bool {
-    match (own, given) {
-        (_, DataType::Null) => true,
-        (own, given) if own.is_integer() => given.is_integer(),
-        (own, given) if own.is_floating() => given.is_numeric(),
-        (DataType::Decimal128(_, scale), DataType::Decimal128(_, given)) => given <= scale,
-        (DataType::Decimal128(..), given) => given.is_integer(),
-        // Of texts and bytes there are several spellings.
-        (own, given) => same_type(own, given).is_ok_and(|both| both == *own || !own.is_temporal()),
-    }
-}
-
 impl ScalarUDFImpl for Subscript {
     fn name(&self) -> &str {
         "owlet_subscript"
@@ -78,11 +65,16 @@ impl ScalarUDFImpl for Subscript {
                 Ok(vec![DataType::List(Arc::clone(element)), DataType::Int64])
             }
             DataType::Map(entries, _) => {
-                let (own, _) = map_types(entries).ok_or_else(|| refused(value))?;
-                if !may_be_key(own, key) {
-                    return Err(DataFusionError::Plan(format!("Cannot use {key} for subscript of {value}")));
+                let (own, item) = map_types(entries).ok_or_else(|| refused(value))?;
+                if key.is_null() || own.is_integer() && key.is_integer() {
+                    return Ok(vec![value.clone(), own.clone()]);
                 }
-                Ok(vec![value.clone(), own.clone()])
+                match same_type(own, key) {
+                    Ok(both) if both == *own || own.is_string() => Ok(vec![value.clone(), own.clone()]),
+                    // As for any two values that are compared: keys of timestamps beside a date are found.
+                    Ok(both) => Ok(vec![map_of(both.clone(), item.clone()), both]),
+                    Err(_) => Err(DataFusionError::Plan(format!("Cannot use {key} for subscript of {value}"))),
+                }
             }
             DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
                 Err(DataFusionError::Plan(format!("Cannot use {key} for subscript of an array")))

@@ -192,9 +192,7 @@ impl HiveType {
             },
             other => {
                 let other = type_name(other);
-                return Err(Error::invalid(format!(
-                    "NOT_SUPPORTED: Unsupported Hive type: {other}; cast the column to one that Hive has"
-                )));
+                return Err(Error::invalid(format!("Unsupported Hive type: {other}; cast the column to one that Hive has")));
             }
         })
     }

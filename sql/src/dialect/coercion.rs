@@ -126,37 +126,7 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 Err(_) => return Err(lost()),
             })
         }
-        Expr::InList(mut list) if list.list.iter().any(is_null) => {
-            // The optimizer puts lists together as sets, and a NULL in one is no value.
-            list.list.retain(|item| !is_null(item));
-            let unknown = lit(ScalarValue::Boolean(None));
-            if list.list.is_empty() {
-                return Ok(Transformed::yes(unknown));
-            }
-            let negated = list.negated;
-            let known = rewrite(Expr::InList(list), schema)?.data;
-            Ok(Transformed::yes(if negated { known.and(unknown) } else { known.or(unknown) }))
-        }
-        Expr::InList(InList { expr, list, negated }) => {
-            let (mut all, changed) = unified(std::iter::once(*expr).chain(list).collect(), schema, Zones::Any)?;
-            let first = all.remove(0);
-            let apart = floats::compared_apart(&first, &mut all, schema);
-            if !apart.is_empty() {
-                // With one zero these are other values than what is left in the list, which the optimizer would add them to.
-                let one = |side| floats::one_zero(side, schema);
-                let equal = |item| Ok(compared(one(first.clone()), Operator::Eq, one(item), schema)?.data);
-                let mut any = apart.into_iter().map(equal).collect::<Result<Vec<_>>>()?;
-                if !all.is_empty() {
-                    let question = floats::nan_question(&first, &all.iter().collect::<Vec<_>>(), schema)?;
-                    let list = Expr::InList(InList::new(Box::new(first), all, false));
-                    any.push(floats::with_nan(list, question, false, true).data);
-                }
-                let any = any.into_iter().reduce(Expr::or).ok_or_else(lost)?;
-                return Ok(Transformed::yes(if negated { Expr::Not(Box::new(any)) } else { any }));
-            }
-            let question = floats::nan_question(&first, &all.iter().collect::<Vec<_>>(), schema)?;
-            Ok(floats::with_nan(Expr::InList(InList::new(Box::new(first), all, negated)), question, negated, changed))
-        }
+        Expr::InList(list) => listed(list, schema),
         Expr::InSubquery(query) => one_of_query(query, schema),
         Expr::Case(case) => Ok(cased(case, schema)?.update_data(|case| masked(case, schema))),
         Expr::AggregateFunction(call) => aggregated(call, schema),
@@ -178,6 +148,40 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// `x IN (…)`, with NULL, NaN and the zeros said apart.
+fn listed(mut list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if list.list.iter().any(is_null) {
+        // The optimizer puts lists together as sets, and a NULL in one is no value.
+        list.list.retain(|item| !is_null(item));
+        let unknown = lit(ScalarValue::Boolean(None));
+        if list.list.is_empty() {
+            return Ok(Transformed::yes(unknown));
+        }
+        let negated = list.negated;
+        let known = listed(list, schema)?.data;
+        return Ok(Transformed::yes(if negated { known.and(unknown) } else { known.or(unknown) }));
+    }
+    let InList { expr, list, negated } = list;
+    let (mut all, changed) = unified(std::iter::once(*expr).chain(list).collect(), schema, Zones::Any)?;
+    let first = all.remove(0);
+    let apart = floats::compared_apart(&first, &mut all, schema);
+    if !apart.is_empty() {
+        // With one zero these are other values than what is left in the list, which the optimizer would add them to.
+        let one = |side| floats::one_zero(side, schema);
+        let equal = |item| Ok(compared(one(first.clone()), Operator::Eq, one(item), schema)?.data);
+        let mut any = apart.into_iter().map(equal).collect::<Result<Vec<_>>>()?;
+        if !all.is_empty() {
+            let question = floats::nan_question(&first, &all.iter().collect::<Vec<_>>(), schema)?;
+            let list = Expr::InList(InList::new(Box::new(first), all, false));
+            any.push(floats::with_nan(list, question, false, true).data);
+        }
+        let any = any.into_iter().reduce(Expr::or).ok_or_else(lost)?;
+        return Ok(Transformed::yes(if negated { Expr::Not(Box::new(any)) } else { any }));
+    }
+    let question = floats::nan_question(&first, &all.iter().collect::<Vec<_>>(), schema)?;
+    Ok(floats::with_nan(Expr::InList(InList::new(Box::new(first), all, negated)), question, negated, changed))
 }
 
 fn is_map(args: &[Expr], schema: &DFSchema) -> bool {
@@ -338,7 +342,7 @@ fn null_if(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>>
     let (Ok(own), Ok(other)) = (left.get_type(schema), right.get_type(schema)) else {
         return Ok(Transformed::no(Expr::ScalarFunction(call)));
     };
-    let differ = own.is_floating() || own != other && !own.is_null() && !other.is_null();
+    let differ = own.is_floating() || own.is_nested() || own != other && !own.is_null() && !other.is_null();
     let never_equal = matches!(right, Expr::Literal(value, _) if value.is_null());
     if !differ || never_equal || left.is_volatile() {
         return Ok(Transformed::no(Expr::ScalarFunction(call)));

@@ -195,7 +195,8 @@ pub(super) fn unified_values(values: Values) -> Result<LogicalPlan> {
                 "NOT_SUPPORTED: VALUES of decimals and doubles in one column: cast them to one type".into(),
             ));
         }
-        let moment = unit_beside_dates(&types).map(|unit| DataType::Timestamp(unit, None));
+        let moment =
+            unit_beside_dates(&types).filter(|_| is_chosen(field.data_type())).map(|unit| DataType::Timestamp(unit, None));
         moments.extend(moment.filter(|moment| moment != field.data_type()).map(|moment| (index, moment)));
     }
     let has_query = |value: &Expr| value.exists(|part| Ok(matches!(part, Expr::ScalarSubquery(_))));
@@ -224,4 +225,9 @@ pub(super) fn unified_values(values: Values) -> Result<LogicalPlan> {
 /// A value without the cast to the type of its column.
 fn source(value: &Expr) -> &Expr {
     if let Expr::Cast(Cast { expr, .. }) = value { expr } else { value }
+}
+
+/// Whether the planner has chosen the type of a column of dates and timestamps: nobody writes one of nanoseconds.
+fn is_chosen(of: &DataType) -> bool {
+    matches!(of, DataType::Timestamp(TimeUnit::Nanosecond, None))
 }

@@ -38,6 +38,22 @@ pub(super) fn without_determined(node: LogicalPlan) -> Result<LogicalPlan> {
 /// Refuses what puts maps together that are the same, and would go by the order of their entries; `schema` is that of the inputs.
 pub(super) fn check(node: &LogicalPlan, schema: &DFSchema) -> Result<()> {
     let has = |expression: &Expr| expression.get_type(schema).is_ok_and(|of| has_map(&of));
+    let orders = match node {
+        LogicalPlan::Sort(sort) => sort.expr.iter().any(|order| has(&order.expr)),
+        LogicalPlan::Aggregate(aggregate) => node_exists(&aggregate.aggr_expr, |part| match part {
+            Expr::AggregateFunction(call) => call.params.order_by.iter().any(|order| has(&order.expr)),
+            _ => false,
+        })?,
+        LogicalPlan::Window(window) => node_exists(&window.window_expr, |part| match part {
+            Expr::WindowFunction(call) => call.params.order_by.iter().any(|order| has(&order.expr)),
+            _ => false,
+        })?,
+        _ => false,
+    };
+    if orders {
+        let text = "TYPE_MISMATCH: a map is not orderable, and therefore cannot be used in ORDER BY";
+        return Err(DataFusionError::Plan(text.into()));
+    }
     let is_distinct = |expression: &Expr| match expression {
         Expr::AggregateFunction(call) => call.params.distinct && call.params.args.iter().any(has),
         Expr::WindowFunction(call) => {

@@ -2,8 +2,8 @@
 
 use super::select::binary;
 use super::{
-    Rewriter, attempt, call, fields, function_name, guard, literal, nested, not_supported, number, place, plain_args, take, text,
-    zones,
+    Rewriter, attempt, call, fields, function_name, groups, guard, literal, nested, not_supported, number, place, plain_args,
+    take, text, zones,
 };
 use crate::message;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
@@ -133,7 +133,7 @@ impl Rewriter {
         if matches!(function.args, FunctionArguments::Subquery(_)) {
             return Err(wrong(expression, "a query as argument of a function stands in parentheses of its own"));
         }
-        drop_constant_orders(function);
+        groups::drop_constant_orders(function);
         match function_name(function).as_str() {
             "if" => rewrite_if(expression),
             // Without an order, any row's value will do.
@@ -361,17 +361,6 @@ fn rewrite_word(expression: &mut Expr) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// `array_agg(x ORDER BY y, 1)` without what is the same for all values; to the planner it is the place of an argument.
-fn drop_constant_orders(function: &mut Function) {
-    let FunctionArguments::List(list) = &mut function.args else { return };
-    for clause in &mut list.clauses {
-        if let FunctionArgumentClause::OrderBy(orders) = clause {
-            orders.retain(|order| !matches!(order.expr, Expr::Value(_)));
-        }
-    }
-    list.clauses.retain(|clause| !matches!(clause, FunctionArgumentClause::OrderBy(orders) if orders.is_empty()));
 }
 
 /// Whether the rows of an aggregate have an order.

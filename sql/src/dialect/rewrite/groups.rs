@@ -1,8 +1,8 @@
-//! What rows are grouped by.
+//! What rows are grouped by, and values of a group sorted by.
 
 use super::{place, take};
 use crate::message;
-use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, Select};
+use datafusion::sql::sqlparser::ast::{Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Select};
 use engine::Result;
 
 /// Most grouping sets of a SELECT; Trino's `analyzer.max-grouping-sets`.
@@ -74,4 +74,15 @@ pub(super) fn check_group_count(select: &Select) -> Result<()> {
     }
     let why = format!("GROUP BY has {count} grouping sets but can only have {MAX_GROUPING_SETS}");
     Err(message::named("TOO_MANY_GROUPING_SETS", place(select), &why))
+}
+
+/// `array_agg(x ORDER BY y, 1)` without what is the same for all values; to the planner it is the place of an argument.
+pub(super) fn drop_constant_orders(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    for clause in &mut list.clauses {
+        if let FunctionArgumentClause::OrderBy(orders) = clause {
+            orders.retain(|order| !matches!(order.expr, Expr::Value(_)));
+        }
+    }
+    list.clauses.retain(|clause| !matches!(clause, FunctionArgumentClause::OrderBy(orders) if orders.is_empty()));
 }

@@ -8,34 +8,71 @@ use super::select::binary;
 use super::{Rewriter, nested, number, take};
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, DataType, Expr, Query, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, DataType, Expr, OrderByKind, Query, UnaryOperator, Value, Visit, VisitMut,
+    Visitor, VisitorMut,
 };
 use engine::{Error, Result};
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 impl Rewriter {
     /// Puts the conditions of `condition` that may fail behind those before them.
     pub(super) fn guard(&mut self, condition: &mut Expr) -> Result<()> {
         let mut guards: Option<Expr> = None;
+        let (mut guarded, mut seen) = (HashSet::new(), HashSet::new());
         for part in conjuncts(condition) {
+            // Other casts stay conditions of their own, which readers of files take, and so do those that have not failed before.
+            let casts = casts(part);
+            let is_cast = casts.iter().any(|(text, names)| !seen.contains(text) && !guarded.is_disjoint(names));
+            seen.extend(casts.into_iter().map(|(text, _)| text));
             match risk(part) {
-                Risk::Fails => {
+                risk if risk == Risk::Fails || risk == Risk::None && is_cast => {
                     if let Some(guards) = &guards {
                         let conditions = vec![CaseWhen { condition: self.copy(guards)?, result: take(part) }];
                         *part = nested(kept(conditions, None));
                     }
                 }
-                Risk::Query => {}
                 Risk::None => {
+                    guarded.extend(names(part));
                     let part = nested(self.copy(part)?);
                     guards = Some(match guards.take() {
                         Some(others) => binary(others, BinaryOperator::And, part),
                         None => part,
                     });
                 }
+                _ => {}
             }
         }
         for part in conjuncts(condition) {
+            self.guard_value(part)?;
+        }
+        Ok(())
+    }
+
+    /// The same for what the rows of `query` are sorted by.
+    pub(super) fn guard_order(&mut self, query: &mut Query) -> Result<()> {
+        match query.order_by.as_mut().map(|order| &mut order.kind) {
+            Some(OrderByKind::Expressions(orders)) => orders.iter_mut().try_for_each(|order| self.guard_value(&mut order.expr)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for the condition of a join, of which what may be a key of it stays as it is.
+    pub(super) fn guard_join(&mut self, condition: &mut Expr) -> Result<()> {
+        let mut guards: Option<Expr> = None;
+        for part in conjuncts(condition) {
+            if is_beside_literal(part) && risk(part) == Risk::Fails {
+                if let Some(guards) = &guards {
+                    let conditions = vec![CaseWhen { condition: self.copy(guards)?, result: take(part) }];
+                    *part = nested(kept(conditions, None));
+                }
+            } else if risk(part) == Risk::None {
+                let part = nested(self.copy(part)?);
+                guards = Some(match guards.take() {
+                    Some(others) => binary(others, BinaryOperator::And, part),
+                    None => part,
+                });
+            }
             self.guard_value(part)?;
         }
         Ok(())
@@ -60,7 +97,8 @@ impl Rewriter {
                 ControlFlow::Continue(())
             }
 
-            fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Error> {
+            // From the outside in: what is guarded is looked at again within its guard.
+            fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Error> {
                 if self.depth > 0 {
                     return ControlFlow::Continue(());
                 }
@@ -81,12 +119,12 @@ impl Rewriter {
         let Expr::BinaryOp { left, op: op @ (BinaryOperator::And | BinaryOperator::Or), right } = expression else {
             return Ok(());
         };
-        if risk(right) != Risk::Fails {
+        if risk(right) != Risk::Fails && !has_cast(right) {
             return Ok(());
         }
         let mut deciding: Option<Expr> = None;
         for part in parts_of(left, op) {
-            if risk(part) == Risk::None {
+            if risk(part) == Risk::None && !has_cast(part) {
                 let part = nested(self.copy(part)?);
                 deciding = Some(match deciding.take() {
                     Some(others) => binary(others, op.clone(), part),
@@ -103,6 +141,78 @@ impl Rewriter {
         **right = nested(kept(vec![decided], Some(Box::new(take(right)))));
         Ok(())
     }
+}
+
+/// The columns of `expression`, by their last names.
+fn names(expression: &Expr) -> HashSet<String> {
+    struct Find(HashSet<String>);
+    impl Visitor for Find {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+            let last = match expression {
+                Expr::Identifier(ident) => Some(ident),
+                Expr::CompoundIdentifier(path) => path.last(),
+                _ => None,
+            };
+            self.0.extend(last.map(|last| last.value.to_lowercase()));
+            ControlFlow::Continue(())
+        }
+    }
+    let mut found = Find(HashSet::new());
+    // The walk never breaks off.
+    let _: ControlFlow<()> = expression.visit(&mut found);
+    found.0
+}
+
+/// The casts in `expression` that may fail, by their text, with the columns in them.
+fn casts(expression: &Expr) -> Vec<(String, HashSet<String>)> {
+    struct Find(Vec<(String, HashSet<String>)>);
+    impl Visitor for Find {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+            if let Expr::Cast { kind: CastKind::Cast, data_type, .. } = expression
+                && !matches!(data_type, DataType::Varchar(_) | DataType::String(_) | DataType::Text | DataType::JSON)
+            {
+                self.0.push((expression.to_string(), names(expression)));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut found = Find(Vec::new());
+    // The walk never breaks off.
+    let _: ControlFlow<()> = expression.visit(&mut found);
+    found.0
+}
+
+/// Whether `condition` compares with a literal.
+fn is_beside_literal(condition: &Expr) -> bool {
+    match condition {
+        Expr::Nested(inner) => is_beside_literal(inner),
+        Expr::BinaryOp { left, right, .. } => matches!(**left, Expr::Value(_)) || matches!(**right, Expr::Value(_)),
+        _ => false,
+    }
+}
+
+/// Whether a cast in `expression` may fail, or a query keeps it from being said.
+fn has_cast(expression: &Expr) -> bool {
+    struct Find;
+    impl Visitor for Find {
+        type Break = bool;
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<bool> {
+            ControlFlow::Break(false)
+        }
+
+        fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<bool> {
+            match expression {
+                Expr::Case { .. } => ControlFlow::Break(false),
+                Expr::Cast { kind: CastKind::Cast, expr, .. } if !matches!(expr.as_ref(), Expr::Value(_)) => {
+                    ControlFlow::Break(true)
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    matches!(expression.visit(&mut Find), ControlFlow::Break(true))
 }
 
 /// A CASE of conditions, as numbers: the engine turns a CASE with boolean results into AND and OR.

@@ -3,7 +3,7 @@
 use super::{not_supported, place};
 use crate::message;
 use datafusion::sql::sqlparser::ast::{
-    JoinConstraint, JoinOperator, Query, Select, SelectItem, TableFactor, TableWithJoins, Visit, Visitor,
+    Expr, Join, JoinConstraint, JoinOperator, Query, Select, SelectItem, TableFactor, TableWithJoins, Visit, Visitor,
 };
 use engine::Result;
 use std::ops::ControlFlow;
@@ -11,6 +11,20 @@ use std::ops::ControlFlow;
 /// Refuses joins that Athena does not have, or the planner.
 pub(super) fn check_joins(select: &Select) -> Result<()> {
     select.from.iter().try_for_each(|from| check(from).map(drop))
+}
+
+/// The condition behind ON.
+pub(super) fn condition(join: &mut Join) -> Option<&mut Expr> {
+    match &mut join.join_operator {
+        JoinOperator::Join(JoinConstraint::On(condition))
+        | JoinOperator::Inner(JoinConstraint::On(condition))
+        | JoinOperator::Left(JoinConstraint::On(condition))
+        | JoinOperator::LeftOuter(JoinConstraint::On(condition))
+        | JoinOperator::Right(JoinConstraint::On(condition))
+        | JoinOperator::RightOuter(JoinConstraint::On(condition))
+        | JoinOperator::FullOuter(JoinConstraint::On(condition)) => Some(condition),
+        _ => None,
+    }
 }
 
 /// Whether a `*` of `query` is over a join with USING, whose columns come first in Athena.

@@ -80,7 +80,7 @@ impl VisitorMut for Rewriter {
         if std::mem::take(&mut self.keeps_values) {
             return ControlFlow::Continue(());
         }
-        flow(select::rewrite_query(query))
+        flow(select::rewrite_query(query).and_then(|()| self.guard_order(query)))
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {

@@ -335,6 +335,14 @@ impl Rewriter {
         if let Some(condition) = &mut select.having {
             self.guard_value(condition)?;
         }
+        if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
+            keys.iter_mut().try_for_each(|key| self.guard_value(key))?;
+        }
+        for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
+            if let Some(condition) = joins::condition(join) {
+                self.guard_join(condition)?;
+            }
+        }
         name_fields(select);
         name_columns(&mut select.projection);
         Ok(())
