@@ -11,7 +11,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::LambdaExpr;
+use datafusion::physical_expr::expressions::{CaseExpr, LambdaExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::{
@@ -27,13 +27,15 @@ pub(super) struct Fenced(pub(super) Arc<dyn PhysicalOptimizerRule + Send + Sync>
 
 impl PhysicalOptimizerRule for Fenced {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        // What a condition of a loop join has of one side alone becomes a column of it, a lambda too.
-        let is_loop_of_lambdas = |node: &Arc<dyn ExecutionPlan>| Ok(node.is::<NestedLoopJoinExec>() && has_lambda(node)?);
-        if plan.exists(is_loop_of_lambdas)? {
+        // What a condition of a loop join has of one side alone becomes a column of it: a lambda, and what a CASE keeps from failing.
+        let is_loop_of_guards = |node: &Arc<dyn ExecutionPlan>| {
+            Ok(node.is::<NestedLoopJoinExec>() && has(node, |part| is_lambda(part) || part.is::<CaseExpr>())?)
+        };
+        if plan.exists(is_loop_of_guards)? {
             return Ok(plan);
         }
         let fenced = plan.transform_up(|node| {
-            let is_fenced_below = compares_nested(&node) || has_lambda(&node)?;
+            let is_fenced_below = compares_nested(&node) || has(&node, is_lambda)?;
             let inner = match is_fenced_below && !node.children().is_empty() {
                 true => Transformed::yes(with_fences_below(node)?),
                 false => Transformed::no(node),
@@ -75,11 +77,15 @@ fn compares_nested(node: &Arc<dyn ExecutionPlan>) -> bool {
     join.on().iter().any(|(left, _)| left.data_type(&schema).is_ok_and(|of| of.is_nested()))
 }
 
-/// Whether an expression of `node` has a lambda.
-fn has_lambda(node: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+fn is_lambda(part: &Arc<dyn PhysicalExpr>) -> bool {
+    part.is::<LambdaExpr>()
+}
+
+/// Whether an expression of `node` has such a part.
+fn has(node: &Arc<dyn ExecutionPlan>, is: impl Fn(&Arc<dyn PhysicalExpr>) -> bool) -> Result<bool> {
     let mut found = false;
     node.apply_expressions(&mut |expression| {
-        found = found || expression.exists(|part| Ok(part.downcast_ref::<LambdaExpr>().is_some()))?;
+        found = found || expression.exists(|part| Ok(is(part)))?;
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     Ok(found)

@@ -1,20 +1,21 @@
 //! What rows are sorted by, and what windows are divided by.
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
-    Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Sort, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    Aggregate, BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Sort, WindowFrame, WindowFrameBound,
+    WindowFrameUnits,
 };
-use engine::functions::equal::CANONICAL_NAME;
 use std::sync::Arc;
 
 /// What the columns of such keys are called.
 const KEY: &str = "owlet_key_";
 
-/// `node` with those of its keys as columns below it that are more than a column. The engine cannot evaluate all of them again: `rand()`, of
-/// which each row has one value; lambdas, whose variables have other places in each input; and comparisons and others, of which it does
-/// not find out that rows are in their order.
+/// `node` with those of its keys as columns below it that the engine cannot evaluate again above: `rand()`, of which each row has one value;
+/// lambdas, whose variables have other places in each input; and comparisons and CASE, of which it does not find out that rows are in
+/// their order, where one side is a function.
 pub(super) fn below(node: LogicalPlan) -> Result<LogicalPlan> {
     let mut keys = Keys::default();
     match &node {
@@ -70,7 +71,7 @@ struct Keys(Vec<Expr>);
 impl Keys {
     /// Puts the column in the place of `key`, if it becomes one; whether it does.
     fn take(&mut self, key: &mut Expr) -> Result<bool> {
-        if !is_evaluated_once(key) {
+        if !is_evaluated_once(key)? {
             return Ok(false);
         }
         let place = self.0.iter().position(|known| known == key).unwrap_or_else(|| {
@@ -111,14 +112,21 @@ fn unaliased(expression: &mut Expr) -> &mut Expr {
     }
 }
 
-/// Whether `key` is more than a column.
-fn is_evaluated_once(key: &Expr) -> bool {
-    match key {
-        Expr::Column(_) | Expr::Literal(..) => false,
-        Expr::Cast(cast) => is_evaluated_once(&cast.expr),
-        Expr::ScalarFunction(call) if call.name() == CANONICAL_NAME => call.args.iter().any(is_evaluated_once),
-        _ => true,
-    }
+/// Whether the engine may not find the rows in the order of `key`, or gives it other values, when it evaluates it again.
+fn is_evaluated_once(key: &Expr) -> Result<bool> {
+    let is_plain = |side: &Expr| matches!(side, Expr::Column(_) | Expr::Literal(..));
+    let is_told = |part: &Expr| match part {
+        Expr::Lambda(_) | Expr::Case(_) => true,
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            use Operator::{And, Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq, Or};
+            let is_compared = matches!(op, And | Or | Eq | NotEq | Gt | GtEq | Lt | LtEq | IsDistinctFrom | IsNotDistinctFrom);
+            is_compared && !(is_plain(left) && is_plain(right))
+        }
+        Expr::Negative(inner) => !is_plain(inner),
+        Expr::Between(between) => !is_plain(&between.expr),
+        _ => false,
+    };
+    Ok(key.is_volatile() || key.exists(|part| Ok(is_told(part)))?)
 }
 
 /// A call with a frame of peers, where its frame by values has no distance and the engine has none for values of that type.

@@ -1,6 +1,6 @@
 //! What rows are grouped by, and values of a group sorted by.
 
-use super::{place, take};
+use super::{function_name, place, take};
 use crate::message;
 use datafusion::sql::sqlparser::ast::{Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Select};
 use engine::Result;
@@ -78,6 +78,10 @@ pub(super) fn check_group_count(select: &Select) -> Result<()> {
 
 /// `array_agg(x ORDER BY y, 1)` without what is the same for all values; to the planner it is the place of an argument.
 pub(super) fn drop_constant_orders(function: &mut Function) {
+    const ORDERED: [&str; 6] = ["any_value", "arbitrary", "array_agg", "first_value", "last_value", "listagg"];
+    if !ORDERED.contains(&function_name(function).as_str()) {
+        return;
+    }
     let FunctionArguments::List(list) = &mut function.args else { return };
     for clause in &mut list.clauses {
         if let FunctionArgumentClause::OrderBy(orders) = clause {

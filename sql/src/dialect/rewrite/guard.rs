@@ -23,7 +23,8 @@ impl Rewriter {
         for part in conjuncts(condition) {
             // Other casts stay conditions of their own, which readers of files take, and so do those that have not failed before.
             let casts = casts(part);
-            let is_cast = casts.iter().any(|(text, names)| !seen.contains(text) && !guarded.is_disjoint(names));
+            let is_cast =
+                !may_be_key(part) && casts.iter().any(|(text, names)| !seen.contains(text) && !guarded.is_disjoint(names));
             seen.extend(casts.into_iter().map(|(text, _)| text));
             match risk(part) {
                 risk if risk == Risk::Fails || risk == Risk::None && is_cast => {
@@ -140,6 +141,15 @@ impl Rewriter {
         let decided = CaseWhen { condition: decided, result: Expr::Value(Value::Boolean(value).into()) };
         **right = nested(kept(vec![decided], Some(Box::new(take(right)))));
         Ok(())
+    }
+}
+
+/// Whether `condition` is an equation of two columns, by which relations may be joined.
+fn may_be_key(condition: &Expr) -> bool {
+    match condition {
+        Expr::Nested(inner) => may_be_key(inner),
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => !names(left).is_empty() && !names(right).is_empty(),
+        _ => false,
     }
 }
 
