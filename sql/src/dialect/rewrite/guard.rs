@@ -5,13 +5,12 @@
 
 use super::literal::cast;
 use super::select::binary;
-use super::{Rewriter, nested, number, take};
+use super::{Rewriter, change_own, nested, number, take};
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, CastKind, DataType, Expr, OrderByKind, Query, UnaryOperator, Value, Visit, VisitMut,
-    Visitor, VisitorMut,
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, DataType, Expr, OrderByKind, Query, UnaryOperator, Value, Visit, Visitor,
 };
-use engine::{Error, Result};
+use engine::Result;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
@@ -35,11 +34,7 @@ impl Rewriter {
                 }
                 Risk::None => {
                     guarded.extend(names(part));
-                    let part = nested(self.copy(part)?);
-                    guards = Some(match guards.take() {
-                        Some(others) => binary(others, BinaryOperator::And, part),
-                        None => part,
-                    });
+                    self.copy_behind(&mut guards, &BinaryOperator::And, part)?;
                 }
                 _ => {}
             }
@@ -68,51 +63,27 @@ impl Rewriter {
                     *part = nested(kept(conditions, None));
                 }
             } else if risk(part) == Risk::None {
-                let part = nested(self.copy(part)?);
-                guards = Some(match guards.take() {
-                    Some(others) => binary(others, BinaryOperator::And, part),
-                    None => part,
-                });
+                self.copy_behind(&mut guards, &BinaryOperator::And, part)?;
             }
             self.guard_value(part)?;
         }
         Ok(())
     }
 
+    /// Puts a copy of `part` behind `all` of one operator.
+    fn copy_behind(&mut self, all: &mut Option<Expr>, op: &BinaryOperator, part: &Expr) -> Result<()> {
+        let part = nested(self.copy(part)?);
+        *all = Some(match all.take() {
+            Some(others) => binary(others, op.clone(), part),
+            None => part,
+        });
+        Ok(())
+    }
+
     /// Puts the right side of each AND and OR of `expression` that may fail behind what decides them on the left.
     pub(super) fn guard_value(&mut self, expression: &mut Expr) -> Result<()> {
-        struct Guard<'a> {
-            rewriter: &'a mut Rewriter,
-            depth: usize,
-        }
-        impl VisitorMut for Guard<'_> {
-            type Break = Error;
-
-            fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
-                self.depth += 1;
-                ControlFlow::Continue(())
-            }
-
-            fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
-                self.depth -= 1;
-                ControlFlow::Continue(())
-            }
-
-            // From the outside in: what is guarded is looked at again within its guard.
-            fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Error> {
-                if self.depth > 0 {
-                    return ControlFlow::Continue(());
-                }
-                match self.rewriter.guard_right(expression) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => ControlFlow::Break(error),
-                }
-            }
-        }
-        match expression.visit(&mut Guard { rewriter: self, depth: 0 }) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(error) => Err(error),
-        }
+        // What is guarded is looked at again within its guard.
+        change_own(expression, |expression| self.guard_right(expression))
     }
 
     /// `a AND b` as `a AND CASE WHEN a IS FALSE THEN false ELSE b END`, and OR likewise, where `b` may fail.
@@ -126,11 +97,7 @@ impl Rewriter {
         let mut deciding: Option<Expr> = None;
         for part in parts_of(left, op) {
             if risk(part) == Risk::None && !has_cast(part) {
-                let part = nested(self.copy(part)?);
-                deciding = Some(match deciding.take() {
-                    Some(others) => binary(others, op.clone(), part),
-                    None => part,
-                });
+                self.copy_behind(&mut deciding, op, part)?;
             }
         }
         let Some(deciding) = deciding.map(|all| Box::new(nested(all))) else { return Ok(()) };

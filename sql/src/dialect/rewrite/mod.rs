@@ -66,6 +66,36 @@ impl Rewriter {
     }
 }
 
+/// Has `change` look at each expression of `tree` that is in no query within it, from the outside in.
+fn change_own(tree: &mut impl VisitMut, change: impl FnMut(&mut Expr) -> Result<()>) -> Result<()> {
+    struct Own<F> {
+        /// How many queries the walk is inside of.
+        depth: usize,
+        change: F,
+    }
+    impl<F: FnMut(&mut Expr) -> Result<()>> VisitorMut for Own<F> {
+        type Break = Error;
+
+        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Error> {
+            if self.depth > 0 { ControlFlow::Continue(()) } else { flow((self.change)(expression)) }
+        }
+    }
+    match tree.visit(&mut Own { depth: 0, change }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
 fn flow(result: Result<()>) -> ControlFlow<Error> {
     match result {
         Ok(()) => ControlFlow::Continue(()),

@@ -1,15 +1,14 @@
 //! Queries: rows without SELECT, names of columns, limits, and clauses that Athena does not have.
 
 use super::labels::{name_columns, name_fields};
-use super::{Rewriter, call, groups, joins, nested, not_supported, number, place, take, template, windows};
+use super::{Rewriter, call, change_own, groups, joins, nested, not_supported, number, place, take, template, windows};
 use crate::message;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause,
     OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableSampleKind, TableVersion,
-    VisitMut, VisitorMut, WildcardAdditionalOptions, WindowType,
+    WildcardAdditionalOptions, WindowType,
 };
 use engine::{Error, Result};
-use std::ops::ControlFlow;
 
 /// The name around rows of VALUES.
 const VALUES_ALIAS: &str = "owlet_values";
@@ -398,40 +397,16 @@ pub(crate) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
 
 /// EXISTS in an expression that gives a value, as a count; the planner reads it in conditions only.
 fn replace_exists(expression: &mut Expr) -> Result<()> {
-    struct Replace {
-        depth: usize,
-    }
-    impl VisitorMut for Replace {
-        type Break = Error;
-
-        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
-            self.depth += 1;
-            ControlFlow::Continue(())
+    change_own(expression, |expression| {
+        if !matches!(expression, Expr::Exists { .. }) {
+            return Ok(());
         }
-
-        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
-            self.depth -= 1;
-            ControlFlow::Continue(())
+        if let Expr::Exists { subquery, negated } = take(expression) {
+            let op = if negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
+            *expression = nested(binary(Expr::Subquery(counted(subquery)?), op, number(0)));
         }
-
-        fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Error> {
-            if self.depth > 0 || !matches!(expression, Expr::Exists { .. }) {
-                return ControlFlow::Continue(());
-            }
-            if let Expr::Exists { subquery, negated } = take(expression) {
-                let op = if negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
-                match counted(subquery) {
-                    Ok(count) => *expression = nested(binary(Expr::Subquery(count), op, number(0))),
-                    Err(error) => return ControlFlow::Break(error),
-                }
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    match expression.visit(&mut Replace { depth: 0 }) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(error),
-    }
+        Ok(())
+    })
 }
 
 /// How many rows `query` has: its own list of columns is replaced where it is a plain one, which keeps references to outer

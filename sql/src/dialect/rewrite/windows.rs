@@ -1,12 +1,11 @@
 //! Windows that a SELECT names: each is written out where it is used, so that one may build on another.
 
+use super::change_own;
 use crate::message;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, OrderBy, Query, Select, SetExpr, VisitMut, VisitorMut, WindowSpec,
-    WindowType,
+    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, OrderBy, Query, Select, SetExpr, WindowSpec, WindowType,
 };
-use engine::{Error, Result};
-use std::ops::ControlFlow;
+use engine::Result;
 
 /// Writes out the windows of the WINDOW clause of `query`.
 ///
@@ -21,7 +20,7 @@ pub(super) fn write_out(query: &mut Query) -> Result<()> {
 
 /// The same of a SELECT, with the ORDER BY that follows it.
 pub(super) fn write_out_of(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<()> {
-    let mut named = Named { windows: Vec::with_capacity(select.named_window.len()), depth: 0 };
+    let mut named = Named { windows: Vec::with_capacity(select.named_window.len()) };
     for NamedWindowDefinition(name, definition) in std::mem::take(&mut select.named_window) {
         if named.find(&name).is_some() {
             return Err(message::at(Some(name.span.start), &format!("the window {name} is named twice")));
@@ -32,30 +31,22 @@ pub(super) fn write_out_of(select: &mut Select, order_by: Option<&mut OrderBy>) 
         };
         named.windows.push((name, window));
     }
+    // Windows of queries inside are their own.
     for item in &mut select.projection {
-        flow(item.visit(&mut named))?;
+        change_own(item, |expression| named.write_out(expression))?;
     }
     if let Some(condition) = &mut select.qualify {
-        flow(condition.visit(&mut named))?;
+        change_own(condition, |expression| named.write_out(expression))?;
     }
     match order_by {
-        Some(order_by) => flow(order_by.visit(&mut named)),
+        Some(order_by) => change_own(order_by, |expression| named.write_out(expression)),
         None => Ok(()),
-    }
-}
-
-fn flow(walk: ControlFlow<Error>) -> Result<()> {
-    match walk {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(error),
     }
 }
 
 /// The windows that have a name so far, written out.
 struct Named {
     windows: Vec<(Ident, WindowSpec)>,
-    /// How many queries the walk is inside of; their windows are their own.
-    depth: usize,
 }
 
 impl Named {
@@ -88,37 +79,16 @@ impl Named {
         }
         Ok(window)
     }
-}
 
-impl VisitorMut for Named {
-    type Break = Error;
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Error> {
-        if self.depth > 0 {
-            return ControlFlow::Continue(());
-        }
-        let Expr::Function(function) = expression else { return ControlFlow::Continue(()) };
+    /// Writes out the window of `expression`, if it is a call over one.
+    fn write_out(&self, expression: &mut Expr) -> Result<()> {
+        let Expr::Function(function) = expression else { return Ok(()) };
         let window = match function.over.take() {
-            None => return ControlFlow::Continue(()),
-            Some(WindowType::NamedWindow(name)) => self.get(&name).cloned(),
-            Some(WindowType::WindowSpec(window)) => self.resolved(window),
+            None => return Ok(()),
+            Some(WindowType::NamedWindow(name)) => self.get(&name)?.clone(),
+            Some(WindowType::WindowSpec(window)) => self.resolved(window)?,
         };
-        match window {
-            Ok(window) => {
-                function.over = Some(WindowType::WindowSpec(window));
-                ControlFlow::Continue(())
-            }
-            Err(error) => ControlFlow::Break(error),
-        }
+        function.over = Some(WindowType::WindowSpec(window));
+        Ok(())
     }
 }

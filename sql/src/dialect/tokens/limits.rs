@@ -16,6 +16,11 @@ const MAX_BRACKETS: usize = 25;
 const MAX_QUERIES: usize = 16;
 
 impl Tokens<'_> {
+    fn too_deep(&self, index: usize, what: &str) -> Error {
+        let place = self.place(index);
+        Error::new(ErrorKind::LimitExceeded, format!("line {}:{}: {what}", place.line, place.column))
+    }
+
     /// Refuses queries within each other that planning would not come to an end with.
     pub(super) fn check_queries(&self) -> Result<()> {
         // Whether each parenthesis that is open has such a query in it.
@@ -37,12 +42,10 @@ impl Tokens<'_> {
                 _ => {}
             }
             if depth > MAX_QUERIES {
-                let place = self.place(index);
-                let message = format!(
-                    "line {}:{}: more than {MAX_QUERIES} queries inside each other, in expressions or WITH: give them names in one WITH",
-                    place.line, place.column
+                let what = format!(
+                    "more than {MAX_QUERIES} queries inside each other, in expressions or WITH: give them names in one WITH"
                 );
-                return Err(Error::new(ErrorKind::LimitExceeded, message));
+                return Err(self.too_deep(index, &what));
             }
         }
         Ok(())
@@ -72,12 +75,8 @@ impl Tokens<'_> {
                 _ => {}
             }
             if depth > MAX_NESTING || brackets > MAX_BRACKETS {
-                let place = self.place(index);
-                let message = format!(
-                    "line {}:{}: parentheses nest more than {MAX_NESTING} deep, or brackets more than {MAX_BRACKETS}",
-                    place.line, place.column
-                );
-                return Err(Error::new(ErrorKind::LimitExceeded, message));
+                let what = format!("parentheses nest more than {MAX_NESTING} deep, or brackets more than {MAX_BRACKETS}");
+                return Err(self.too_deep(index, &what));
             }
         }
         Ok(())
