@@ -27,7 +27,7 @@ fn commit(folder: &Path, version: u64, actions: &[Value]) {
 fn metadata(columns: &[(&str, &str)], keys: &[&str]) -> Value {
     let field = |(name, kind): &(&str, &str)| json!({"name": name, "type": kind, "nullable": true, "metadata": {}});
     let schema = json!({"type": "struct", "fields": columns.iter().map(field).collect::<Vec<_>>()}).to_string();
-    json!({"metaData": {"id": "t", "format": {"provider": "parquet"}, "schemaString": schema, "partitionColumns": keys, "configuration": {}}})
+    json!({"metaData": {"id": "t", "format": {"provider": "parquet", "options": {}}, "schemaString": schema, "partitionColumns": keys, "configuration": {}}})
 }
 
 fn protocol(features: &[&str]) -> Value {
@@ -315,7 +315,7 @@ fn files_outside_of_the_allowed_locations_are_not_read() {
             std::fs::copy(&file, real.join("secret.parquet")).expect("a copy");
             let folder = real.join("bucket/d");
             let size = std::fs::metadata(&file).expect("a file").len();
-            let add = |path: String| json!({"add": {"path": path, "partitionValues": {}, "size": size, "modificationTime": 1}});
+            let add = |path: String| json!({"add": {"path": path, "partitionValues": {}, "size": size, "modificationTime": 1, "dataChange": true}});
             let table = [protocol(&[]), metadata(&[("id", "integer")], &[])];
             commit(&folder, 0, &[table.to_vec(), vec![add(format!("file://{file}"))]].concat());
             query(&format!("create external table d location '{allowed}d' tblproperties ('table_type' = 'DELTA')"))

@@ -1,8 +1,7 @@
-//! The lines of a log, and the state that they add up to.
+//! The actions of a log that say what a table is, and what of them is not read here.
 
 use super::columns::MAPPING_MODE;
 use crate::catalog::location::unescape_value;
-use crate::catalog::table::MAX_FILES;
 use engine::{Error, ErrorKind, Result};
 use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, HashMap};
@@ -26,17 +25,6 @@ const READER_FEATURES: [&str; 7] = [
     "vacuumProtocolCheck",
 ];
 
-/// One line of a commit, one row of a checkpoint: all but one are absent. What a reader need not know is passed over.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Action {
-    pub(super) add: Option<Add>,
-    pub(super) remove: Option<Remove>,
-    pub(super) meta_data: Option<Metadata>,
-    pub(super) protocol: Option<Protocol>,
-    pub(super) sidecar: Option<Sidecar>,
-}
-
 /// A file of the table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,15 +42,6 @@ pub(super) struct Add {
     pub(super) stats: Option<String>,
     #[serde(default)]
     pub(super) deletion_vector: Option<DeletionVector>,
-}
-
-/// A file that is no longer part of the table.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Remove {
-    path: String,
-    #[serde(default)]
-    deletion_vector: Option<DeletionVector>,
 }
 
 /// Rows of a file that were deleted.
@@ -97,12 +76,6 @@ pub(super) struct Protocol {
     reader_features: Option<Vec<String>>,
 }
 
-/// A file with a part of a checkpoint's rows.
-#[derive(Debug, Deserialize)]
-pub(super) struct Sidecar {
-    pub(super) path: String,
-}
-
 /// `null` is what a missing field is.
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
@@ -126,7 +99,7 @@ impl Add {
 impl Protocol {
     /// # Errors
     /// With what a reader of the table must know and this one does not.
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         if self.min_reader_version > MAX_READER_VERSION {
             return Err(Error::invalid(format!(
                 "NOT_SUPPORTED: its log asks for version {} of the reader protocol, and {MAX_READER_VERSION} is known here",
@@ -142,6 +115,14 @@ impl Protocol {
         }
     }
 
+    /// `metadata` without what does not count under this protocol.
+    pub(super) fn applied_to(&self, mut metadata: Metadata) -> Metadata {
+        if !self.has_mapping() {
+            metadata.configuration.remove(MAPPING_MODE);
+        }
+        metadata
+    }
+
     /// Whether columns may have other names in files.
     fn has_mapping(&self) -> bool {
         match self.min_reader_version < FEATURES_SINCE {
@@ -151,115 +132,52 @@ impl Protocol {
     }
 }
 
-/// A file is another one with another deletion vector.
-type FileId = (String, Option<String>);
-
-/// What a log says so far.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    protocol: Option<Protocol>,
-    metadata: Option<Metadata>,
-    files: BTreeMap<FileId, Add>,
-}
-
-impl State {
-    /// Applies one action behind all before it.
-    pub(super) fn apply(&mut self, action: Action) -> Result<()> {
-        let id = |path: &str, vector: Option<&DeletionVector>| (unescape_value(path), vector.and_then(DeletionVector::id));
-        if let Some(remove) = action.remove {
-            self.files.remove(&id(&remove.path, remove.deletion_vector.as_ref()));
-        }
-        if let Some(add) = action.add {
-            self.files.insert(id(&add.path, add.deletion_vector.as_ref()), add);
-            if self.files.len() > MAX_FILES {
-                return Err(Error::new(ErrorKind::LimitExceeded, format!("it has more than {MAX_FILES} files")));
-            }
-        }
-        self.protocol = action.protocol.or(self.protocol.take());
-        self.metadata = action.meta_data.or(self.metadata.take());
-        Ok(())
+/// The files of a version in order of their paths.
+///
+/// # Errors
+/// When a file is there twice, with different deletion vectors.
+pub(super) fn sorted(files: Vec<Add>) -> Result<Vec<Add>> {
+    let mut files: Vec<(String, Add)> = files.into_iter().map(|file| (unescape_value(&file.path), file)).collect();
+    files.sort_unstable_by(|(path, _), (other, _)| path.cmp(other));
+    if let Some(((twice, _), _)) = files.iter().zip(files.iter().skip(1)).find(|((path, _), (next, _))| path == next) {
+        let text = format!("its log has the file '{}' with two deletion vectors at once", twice.escape_debug());
+        return Err(Error::new(ErrorKind::Corrupt, text));
     }
-
-    /// What the table is, and its files in order of their paths.
-    ///
-    /// # Errors
-    /// When the log does not say all that it must, or asks for what is not known here.
-    pub(super) fn finish(self) -> Result<(Metadata, Vec<Add>)> {
-        let missing = |what: &str| Error::new(ErrorKind::Corrupt, format!("its log has no {what}"));
-        let protocol = self.protocol.ok_or_else(|| missing("protocol"))?;
-        protocol.check()?;
-        let mut metadata = self.metadata.ok_or_else(|| missing("metaData"))?;
-        if !protocol.has_mapping() {
-            metadata.configuration.remove(MAPPING_MODE);
-        }
-        let paths = self.files.keys().map(|(path, _)| path);
-        if let Some((twice, _)) = paths.clone().zip(paths.skip(1)).find(|(path, next)| path == next) {
-            let text = format!("its log has the file '{}' with two deletion vectors at once", twice.escape_debug());
-            return Err(Error::new(ErrorKind::Corrupt, text));
-        }
-        Ok((metadata, self.files.into_values().collect()))
-    }
+    Ok(files.into_iter().map(|(_, file)| file).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn state(lines: &[&str]) -> Result<(Metadata, Vec<Add>)> {
-        let mut state = State::default();
-        for line in lines {
-            state.apply(serde_json::from_str(line).map_err(|error| Error::invalid(error.to_string()))?)?;
-        }
-        state.finish()
-    }
-
-    const PROTOCOL: &str = r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#;
-    const METADATA: &str = r#"{"metaData":{"id":"x","schemaString":"{}","partitionColumns":[],"configuration":{},"format":{}}}"#;
-
-    fn paths(lines: &[&str]) -> Result<Vec<String>> {
-        let all: Vec<&str> = [PROTOCOL, METADATA].iter().chain(lines).copied().collect();
-        Ok(state(&all)?.1.into_iter().map(|add| add.path).collect())
+    fn parsed<T: for<'de> Deserialize<'de>>(json: &str) -> Result<T> {
+        serde_json::from_str(json).map_err(|error| Error::invalid(error.to_string()))
     }
 
     #[test]
-    fn the_last_word_on_a_file_counts() -> Result<()> {
-        let add = r#"{"add":{"path":"a%20b","partitionValues":{},"size":1,"modificationTime":1,"dataChange":true}}"#;
-        let remove = r#"{"remove":{"path":"a b","deletionTimestamp":1,"dataChange":true}}"#;
-        assert_eq!(paths(&[add])?, ["a%20b"]);
-        assert_eq!(paths(&[add, remove])?, [""; 0], "an encoded path and a plain one are the same file");
-        assert_eq!(paths(&[add, remove, add])?, ["a%20b"]);
-        let deleted = r#"{"add":{"path":"a%20b","partitionValues":{},"size":1,"deletionVector":{"storageType":"u","pathOrInlineDv":"x","offset":1,"sizeInBytes":3,"cardinality":1}}}"#;
-        let (_, files) = state(&[PROTOCOL, METADATA, add, remove, deleted])?;
-        assert!(files.len() == 1 && files[0].deleted_rows().is_some_and(|vector| vector.cardinality == Some(1)));
-        // The vector of a file that is gone takes its own entry only.
-        assert_eq!(paths(&[deleted, remove])?.len(), 1);
-        let removed = deleted.replace("\"add\"", "\"remove\"");
-        assert_eq!(paths(&[deleted, &removed])?, [""; 0]);
-        // In one commit the order of both says nothing.
-        let (next, other) = (deleted.replace("\"offset\":1", "\"offset\":50"), removed.replace("\"offset\":1,", ""));
-        assert_eq!(paths(&[deleted, &removed, &next])?.len(), 1);
-        assert_eq!(paths(&[deleted, &next, &removed])?.len(), 1);
-        for twice in [[deleted, next.as_str()], [add, deleted]] {
-            let error = paths(&twice).err().map(|error| error.message).unwrap_or_default();
-            assert!(error.contains("two deletion vectors"), "{error}");
-        }
-        assert_eq!(paths(&[deleted, &other])?.len(), 1, "an offset is part of the identity");
+    fn a_file_is_there_once() -> Result<()> {
+        let file = |path: &str| parsed::<Add>(&format!(r#"{{"path":"{path}","size":1}}"#));
+        let paths = |files: Vec<Add>| Ok::<_, Error>(sorted(files)?.into_iter().map(|file| file.path).collect::<Vec<_>>());
+        assert_eq!(paths(vec![file("b")?, file("a%20b")?, file("a")?])?, ["a", "a%20b", "b"]);
+        let twice = paths(vec![file("a b")?, file("a")?, file("a%20b")?]);
+        assert!(twice.is_err_and(|error| error.message.contains("'a b' with two deletion vectors")));
         Ok(())
     }
 
     #[test]
-    fn nulls_of_a_checkpoint_are_what_is_absent() -> Result<()> {
-        let row = r#"{"add":{"path":"a","partitionValues":{"p":null},"size":1,"modificationTime":null,"stats":null,"deletionVector":{"storageType":null,"pathOrInlineDv":null,"offset":null}},"remove":null,"metaData":null,"protocol":null,"txn":null}"#;
-        let (_, files) = state(&[PROTOCOL, METADATA, row])?;
-        assert!(files[0].partition_values["p"].is_none() && files[0].deleted_rows().is_none());
+    fn nulls_are_what_is_absent() -> Result<()> {
+        let file: Add = parsed(
+            r#"{"path":"a","partitionValues":{"p":null},"size":1,"modificationTime":null,"stats":null,"deletionVector":{"storageType":null,"pathOrInlineDv":null,"offset":null}}"#,
+        )?;
+        assert!(file.partition_values["p"].is_none() && file.deleted_rows().is_none());
         Ok(())
     }
 
     #[test]
     fn what_a_reader_must_know_is_known_or_refused() {
-        let with = |protocol: &str| state(&[protocol, METADATA]).err().map(|error| error.message).unwrap_or_default();
         let features = |version: i32, features: &str| {
-            with(&format!(r#"{{"protocol":{{"minReaderVersion":{version},"readerFeatures":[{features}]}}}}"#))
+            let protocol = parsed(&format!(r#"{{"minReaderVersion":{version},"readerFeatures":[{features}]}}"#));
+            protocol.and_then(|protocol: Protocol| protocol.check()).err().map(|error| error.message).unwrap_or_default()
         };
         assert_eq!(features(3, r#""columnMapping","deletionVectors","v2Checkpoint","timestampNtz""#), "");
         for known in READER_FEATURES {
@@ -276,15 +194,15 @@ mod tests {
             assert!(features(3, &format!("\"v2Checkpoint\",\"{unknown}\"")).contains(&format!("'{unknown}'")));
         }
         assert!(features(4, "").contains("version 4"));
-        assert!(state(&[METADATA]).is_err() && state(&[PROTOCOL]).is_err());
     }
 
     #[test]
     fn columns_are_mapped_where_the_protocol_says_so() -> Result<()> {
-        let metadata = METADATA.replace("\"configuration\":{}", &format!("\"configuration\":{{\"{MAPPING_MODE}\":\"name\"}}"));
         let is_mapped = |protocol: &str| {
-            let (metadata, _) = state(&[&format!(r#"{{"protocol":{{{protocol}}}}}"#), &metadata])?;
-            Ok::<_, Error>(metadata.configuration.contains_key(MAPPING_MODE))
+            let metadata: Metadata =
+                parsed(&format!(r#"{{"schemaString":"{{}}","configuration":{{"{MAPPING_MODE}":"name"}}}}"#))?;
+            let protocol: Protocol = parsed(&format!("{{{protocol}}}"))?;
+            Ok::<_, Error>(protocol.applied_to(metadata).configuration.contains_key(MAPPING_MODE))
         };
         assert!(!is_mapped(r#""minReaderVersion":1"#)?);
         assert!(is_mapped(r#""minReaderVersion":2"#)?);

@@ -2,7 +2,7 @@
 
 use super::Described;
 use super::columns::columns;
-use super::log::Log;
+use super::log::snapshot;
 use super::table::key_text;
 use crate::catalog::location::Location;
 use crate::catalog::model::Table;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub(crate) async fn described(open: impl FnOnce(&Location) -> Result<Arc<dyn ObjectStore>>, table: &Table) -> Result<Described> {
     let location = super::location(table)?;
     let read = async {
-        let snapshot = Log::new(open(&location)?, &location).snapshot(None).await?;
+        let snapshot = snapshot(open(&location)?, &location, None).await?;
         let columns = columns(&snapshot.metadata)?;
         let keys: Vec<_> = columns.keys.iter().filter_map(|key| columns.all.get(*key)).collect();
         let mut partitions = BTreeSet::new();

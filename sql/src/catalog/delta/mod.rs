@@ -10,11 +10,13 @@
 #[cfg(feature = "delta")]
 mod actions;
 #[cfg(feature = "delta")]
-mod checkpoint;
-#[cfg(feature = "delta")]
 mod columns;
 #[cfg(feature = "delta")]
 mod described;
+#[cfg(feature = "delta")]
+mod folder;
+#[cfg(feature = "delta")]
+mod kernel;
 #[cfg(feature = "delta")]
 mod log;
 #[cfg(feature = "delta")]

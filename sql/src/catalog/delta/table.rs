@@ -3,7 +3,7 @@
 use super::AsOf;
 use super::actions::{self, Add};
 use super::columns::{Columns, DeltaColumn, columns};
-use super::log::{Log, Snapshot};
+use super::log::{Snapshot, snapshot};
 use super::statistics::FileStatistics;
 use crate::catalog::location::{Location, unescape_value};
 use crate::catalog::model::Table;
@@ -43,7 +43,7 @@ pub(in crate::catalog) async fn open(
     let opened = async {
         let url = ObjectStoreUrl::parse(&location.store).map_err(Error::from)?;
         let store = session.runtime_env().object_store(&url).map_err(Error::from)?;
-        let snapshot = Log::new(store, &location).snapshot(as_of).await?;
+        let snapshot = snapshot(store, &location, as_of).await?;
         DeltaTable::new(session, table, location, snapshot)
     };
     let opened: Result<DeltaTable> = opened.await;
