@@ -5,11 +5,16 @@
 
 use super::Functions;
 use super::conversion::{parse_double, parse_real};
+use super::datetime::TimeFormats;
+use super::define::{self, Call, define};
 use super::regexp::matched;
 use super::text_support::{Arg, Entry, Eval, Row, add_table, bad, on};
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::datatypes::DataType;
 use chrono::{Datelike, Days, Months, NaiveDate};
 use datafusion::error::Result;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Name of the function of a line, its separator, its escape (may be empty), a number from 0 and the text that stands for NULL that
 /// gives a field.
@@ -28,6 +33,8 @@ pub const TEXT_INTEGER: &str = "owlet_text_integer";
 pub const TEXT_DATE: &str = "owlet_text_date";
 /// Name of the function that gives a field's timestamp, as milliseconds since 1970.
 pub const TEXT_TIMESTAMP: &str = "owlet_text_timestamp";
+/// Name of the function that does so by formats of Hive's serdes, the second argument, before that.
+pub const TEXT_TIME: &str = "owlet_text_time";
 /// Name of the function that gives a field without its escapes.
 pub const TEXT_UNESCAPED: &str = "owlet_text_unescaped";
 /// Shorter texts are no timestamps to Hive, in bytes.
@@ -49,6 +56,21 @@ static TABLE: &[Entry] = &[
 
 pub(super) fn add(functions: &mut Functions) {
     add_table(functions, TABLE);
+    functions.scalar.push(define(TEXT_TIME).form(&[define::Arg::Text, define::Arg::Text], DataType::Int64, times).udf());
+}
+
+/// # Errors
+/// When the property of formats has one that is none.
+pub fn check_times(formats: &str) -> Result<()> {
+    TimeFormats::of_hive(formats).map(drop)
+}
+
+/// Timestamps by the formats of a table.
+fn times(call: &Call<'_>) -> Result<ArrayRef> {
+    let (texts, formats) = (call.texts(0)?, call.texts(1)?);
+    let formats = TimeFormats::of_hive(formats.get(0).unwrap_or_default())?;
+    let time = |text: &str| formats.millis(text.trim()).or_else(|| timestamp(text));
+    Ok(Arc::new((0..call.rows).map(|row| texts.get(row).and_then(time)).collect::<Int64Array>()))
 }
 
 fn field<'a>(row: &Row<'a>) -> Result<Option<Cow<'a, str>>> {

@@ -2,6 +2,7 @@
 
 mod clock;
 mod fields;
+mod formats;
 mod interval;
 mod iso;
 mod joda;
@@ -13,6 +14,7 @@ mod text;
 mod units;
 mod unix;
 
+pub(crate) use formats::TimeFormats;
 pub use interval::interval_texts;
 pub(crate) use interval::{day_text, month_text};
 pub(crate) use iso::{clock_text, date_text, digits_of};

@@ -23,6 +23,11 @@ pub(super) struct Parsed {
 
 /// Reads all of `text` by `pieces`.
 pub(super) fn parse(pieces: &[Piece], text: &str) -> Result<Parsed> {
+    parse_from(pieces, text, DEFAULT_YEAR)
+}
+
+/// The same for texts that are of the year `default_year` where they have a month or a day and no year.
+pub(super) fn parse_from(pieces: &[Piece], text: &str, default_year: i64) -> Result<Parsed> {
     let mut reader = Reader { text, position: 0, fields: Vec::new(), zone: None };
     for piece in pieces {
         if reader.read(piece).is_none() {
@@ -32,7 +37,7 @@ pub(super) fn parse(pieces: &[Piece], text: &str) -> Result<Parsed> {
     if reader.position < text.len() {
         return malformed(text, reader.position);
     }
-    let local = resolve(reader.fields, text)?;
+    let local = resolve(reader.fields, text, default_year)?;
     Ok(Parsed { local, zone: reader.zone })
 }
 
@@ -225,10 +230,10 @@ fn rank(field: Field) -> (u32, u32) {
 }
 
 /// The time that `fields` describe.
-fn resolve(mut fields: Vec<(Field, i64)>, text: &str) -> Result<NaiveDateTime> {
+fn resolve(mut fields: Vec<(Field, i64)>, text: &str, default_year: i64) -> Result<NaiveDateTime> {
     fields.sort_by_key(|(field, _)| std::cmp::Reverse(rank(*field)));
     if fields.first().is_some_and(|(field, _)| (24..=730).contains(&rank(*field).1)) {
-        fields.insert(0, (Field::Year, DEFAULT_YEAR));
+        fields.insert(0, (Field::Year, default_year));
     }
     let mut time = NaiveDate::from_ymd_opt(1970, 1, 1).map(|date| date.and_time(NaiveTime::MIN)).ok_or_else(out_of_range)?;
     for reset in [true, false] {

@@ -65,6 +65,30 @@ pub(super) enum Piece {
     ZoneName,
 }
 
+impl Piece {
+    /// The field that it reads, if it is one.
+    pub(super) fn field(&self) -> Option<Field> {
+        match self {
+            Self::Number { field, .. } | Self::TwoDigits { field, .. } | Self::Name { field, .. } => Some(*field),
+            Self::Fraction { .. } => Some(Field::Millis),
+            Self::Literal(_) | Self::Offset { .. } | Self::ZoneId | Self::ZoneName => None,
+        }
+    }
+
+    /// How many bytes it has in each text, if that is known; numbers of one letter have any number of digits.
+    pub(super) fn width(&self) -> Option<usize> {
+        match self {
+            Self::Literal(text) => Some(text.len()),
+            Self::Number { min, .. } => Some(*min).filter(|min| *min > 1),
+            Self::TwoDigits { .. } => Some(2),
+            Self::Name { field: Field::HalfDay, .. } => Some(2),
+            Self::Name { long, .. } => Some(3).filter(|_| !long),
+            Self::Fraction { min, .. } => Some(*min),
+            Self::Offset { .. } | Self::ZoneId | Self::ZoneName => None,
+        }
+    }
+}
+
 /// The middle of the hundred years that two digits stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pivot {

@@ -5,20 +5,32 @@ use super::reader::{MAX_DEPTH, Problem, Read};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// The first value of `text`. What has no quotes is a number, whatever it says; what follows the value is not looked at.
-pub(super) fn read(text: &str) -> Read<Node<'_>> {
-    Lenient { text, at: 0, depth: 0 }.value()
+/// Which keys are alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::functions) enum Case {
+    /// Those that differ in case only, too.
+    Ignored,
+    /// The same ones.
+    Kept,
 }
 
-/// Members without those that a later one is like, in any case.
-fn last_of_each<'a>(members: Vec<(Cow<'a, str>, Node<'a>)>) -> Vec<(Cow<'a, str>, Node<'a>)> {
+/// The first value of `text`. What has no quotes is a number, whatever it says; what follows the value is not looked at.
+pub(super) fn read(text: &str, case: Case) -> Read<Node<'_>> {
+    Lenient { text, at: 0, depth: 0, case }.value()
+}
+
+/// Members without those that a later one is like.
+fn last_of_each<'a>(members: Vec<(Cow<'a, str>, Node<'a>)>, case: Case) -> Vec<(Cow<'a, str>, Node<'a>)> {
     /// More members are looked up, fewer compared.
     const MAX_COMPARED: usize = 64;
-    let is_like =
-        |a: &str, b: &str| a.eq_ignore_ascii_case(b) || !(a.is_ascii() && b.is_ascii()) && a.to_lowercase() == b.to_lowercase();
+    let is_like = |a: &str, b: &str| match case {
+        Case::Kept => a == b,
+        Case::Ignored => a.eq_ignore_ascii_case(b) || !(a.is_ascii() && b.is_ascii()) && a.to_lowercase() == b.to_lowercase(),
+    };
+    let compared = |name: &str| if case == Case::Kept { name.to_string() } else { name.to_lowercase() };
     let is_last: Vec<bool> = if members.len() > MAX_COMPARED {
         let mut seen = HashSet::new();
-        let mut is_last: Vec<bool> = members.iter().rev().map(|(name, _)| seen.insert(name.to_lowercase())).collect();
+        let mut is_last: Vec<bool> = members.iter().rev().map(|(name, _)| seen.insert(compared(name))).collect();
         is_last.reverse();
         is_last
     } else {
@@ -33,6 +45,7 @@ struct Lenient<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    case: Case,
 }
 
 impl<'a> Lenient<'a> {
@@ -118,7 +131,7 @@ impl<'a> Lenient<'a> {
             }
             members.push((name, self.value()?));
             match self.seek()? {
-                Some(b'}') => return Ok(Node::Object(last_of_each(members))),
+                Some(b'}') => return Ok(Node::Object(last_of_each(members, self.case))),
                 Some(b',' | b';') => {}
                 _ => return Err(Problem::Malformed),
             }
@@ -205,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_the_serde_forgives_is_read() {
-        let text = |json: &str| read(json).ok().and_then(|node| node.text().ok());
+        let text = |json: &str| read(json, Case::Ignored).ok().and_then(|node| node.text().ok());
         for (json, wanted) in [
             ("{\"a\":1,\"A\":2,\"b\":3} rest", r#"{"A":2,"b":3}"#),
             ("{'a' = 1; b => \"x\\q\\u00e9\\/\" /* c */, c:null} // x", r#"{"a":1,"b":"xqé/","c":null}"#),
@@ -220,11 +233,11 @@ mod tests {
         for json in
             ["", "{", "{\"a\":1,}", "{\"a\" 1}", "[1", "{\"a\":\"x}", "{null:1}", "{[1]:1}", "[1 2]", "{\"a\":\"\\", "/* x"]
         {
-            assert_eq!(read(json), Err(Problem::Malformed), "{json}");
+            assert_eq!(read(json, Case::Ignored), Err(Problem::Malformed), "{json}");
         }
         let many: String = (0..100).map(|i| format!("\"k{i}\":1,")).collect();
         let many = format!("{{{many}\"K0\":2}}");
-        assert!(matches!(read(&many), Ok(Node::Object(members)) if members.len() == 100 && members[99].0 == "K0"));
-        assert_eq!(read(&"[".repeat(2_000)), Err(Problem::TooDeep));
+        assert!(matches!(read(&many, Case::Ignored), Ok(Node::Object(members)) if members.len() == 100 && members[99].0 == "K0"));
+        assert_eq!(read(&"[".repeat(2_000), Case::Ignored), Err(Problem::TooDeep));
     }
 }

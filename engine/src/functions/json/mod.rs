@@ -10,6 +10,7 @@ mod sql_json;
 mod sql_path;
 mod sql_query;
 
+pub(super) use self::lenient::Case;
 pub(super) use self::node::{Node, is_integer, quoted};
 
 use self::node::Duplicates;
@@ -99,10 +100,10 @@ pub(super) fn read_as_written(text: &str) -> Result<Node<'_>> {
 ///
 /// # Errors
 /// For JSON that is not read here.
-pub(super) fn first(text: &str, lenient: bool) -> Result<Option<Node<'_>>> {
+pub(super) fn first(text: &str, lenient: Option<Case>) -> Result<Option<Node<'_>>> {
     let value = match lenient {
-        true => lenient::read(text),
-        false => Node::read(&mut Reader::new(text), Duplicates::Keep),
+        Some(case) => lenient::read(text, case),
+        None => Node::read(&mut Reader::new(text), Duplicates::Keep),
     };
     null_if_malformed(value.map(Some))
 }

@@ -1,14 +1,17 @@
 //! Lines of JSON as the two JSON serdes read them: keys are looked for in any case on every line, and values become the declared types.
 //!
-//! The rules are those of Trino's readers of such files. What cannot be a value of its type is NULL to the OpenX serde and an error to
-//! Hive's; what is no JSON at all is an error of both, unless the table says that it is a row of NULLs.
+//! The rules are those of Trino's readers of such files. What cannot be a value of its type, and what is no JSON at all, is an error,
+//! unless the table says that it is NULL, or a row of NULLs.
 
+mod properties;
 mod records;
 mod scalar;
 
+pub use properties::JsonProperties;
 pub use records::JSON_RECORDS;
 
 use super::Functions;
+use super::datetime::TimeFormats;
 use super::define::{Arg, Call, Typing, define};
 use super::json::{Node, first};
 use arrow::array::{
@@ -21,10 +24,11 @@ use arrow::datatypes::{DataType, Fields, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Name of the function of a line, the name of its [`JsonRules`] and a row of NULLs, that gives a row of that type.
+/// Name of the function of a line, the name of its [`JsonRules`], the text of its [`JsonProperties`] and a row of NULLs, that gives a
+/// row of that type.
 pub const JSON_ROW: &str = "owlet_json_row";
 /// Most bytes of text in one array: its offsets have 32 bits.
 const MAX_ARRAY_BYTES: usize = i32::MAX as usize;
@@ -58,20 +62,37 @@ impl JsonRules {
     fn is_hive(self) -> bool {
         matches!(self, Self::Hive | Self::CloudTrail)
     }
+}
+
+/// How the lines of a table are read.
+struct Reading {
+    rules: JsonRules,
+    properties: JsonProperties,
+    times: Option<TimeFormats>,
+}
+
+impl Reading {
+    fn new(rules: JsonRules, properties: JsonProperties) -> Result<Self> {
+        let formats = if rules.is_hive() { TimeFormats::of_hive } else { TimeFormats::of_openx };
+        let property = Some(properties.timestamp_formats.as_str()).filter(|property| !property.is_empty());
+        let times = property.map(formats).transpose()?;
+        Ok(Self { rules, properties, times })
+    }
 
     /// The object of a line; none for a row of NULLs.
-    fn read(self, line: &str) -> Result<Option<Node<'_>>> {
+    fn line<'a>(&self, line: &'a str) -> Result<Option<Node<'a>>> {
+        let rules = self.rules;
         let text = line.trim_matches(|c: char| c <= ' ');
-        if !self.is_hive() && !text.starts_with(['{', '[']) {
+        if !rules.is_hive() && !text.starts_with(['{', '[']) {
             return Ok(None);
         }
         let shown = || text.chars().take(100).collect::<String>();
-        match first(text, !self.is_hive())? {
+        match first(text, Some(self.properties.case()).filter(|_| !rules.is_hive()))? {
             Some(node @ Node::Object(_)) => Ok(Some(node)),
-            Some(Node::Array(_)) if !self.is_hive() => {
+            Some(Node::Array(_)) if !rules.is_hive() => {
                 exec_err!("NOT_SUPPORTED: a line of JSON that is an array, whose values go by their place: {}", shown())
             }
-            None if self == Self::OpenXOrNull => Ok(None),
+            None if rules == JsonRules::OpenXOrNull => Ok(None),
             None => exec_err!("HIVE_BAD_DATA: Row is not a valid JSON Object: {}", shown()),
             Some(_) => exec_err!("HIVE_BAD_DATA: Invalid JSON: start of object expected: {}", shown()),
         }
@@ -91,21 +112,21 @@ fn is_null(value: Option<&Node<'_>>) -> bool {
 }
 
 /// An array of `target` from values of JSON.
-fn build(values: &Values<'_>, target: &DataType, rules: JsonRules) -> Result<ArrayRef> {
+fn build(values: &Values<'_>, target: &DataType, reading: &Reading) -> Result<ArrayRef> {
     Ok(match target {
-        DataType::Boolean => Arc::new(BooleanArray::from(each(values, |value| scalar::boolean(value, rules))?)),
-        DataType::Float64 => Arc::new(Float64Array::from(each(values, |value| scalar::double(value, rules))?)),
-        DataType::Float32 => Arc::new(Float32Array::from(each(values, |value| scalar::real(value, rules))?)),
-        DataType::Date32 => Arc::new(Date32Array::from(each(values, |value| scalar::date(value, rules))?)),
+        DataType::Boolean => Arc::new(BooleanArray::from(each(values, |value| scalar::boolean(value, reading.rules).map(Some))?)),
+        DataType::Float64 => Arc::new(Float64Array::from(each(values, |value| scalar::double(value, reading))?)),
+        DataType::Float32 => Arc::new(Float32Array::from(each(values, |value| scalar::real(value, reading))?)),
+        DataType::Date32 => Arc::new(Date32Array::from(each(values, |value| scalar::date(value, reading))?)),
         DataType::Timestamp(TimeUnit::Millisecond, None) => {
-            Arc::new(TimestampMillisecondArray::from(each(values, |value| scalar::timestamp(value, rules))?))
+            Arc::new(TimestampMillisecondArray::from(each(values, |value| scalar::timestamp(value, reading))?))
         }
         DataType::Decimal128(precision, scale) => {
-            let numbers = each(values, |value| scalar::decimal(value, *precision, *scale, rules))?;
+            let numbers = each(values, |value| scalar::decimal(value, *precision, *scale, reading))?;
             Arc::new(Decimal128Array::from(numbers).with_precision_and_scale(*precision, *scale)?)
         }
         DataType::Utf8 => {
-            let texts = each(values, |value| scalar::varchar(value, rules))?;
+            let texts = each(values, |value| scalar::varchar(value, reading.rules).map(Some))?;
             let bytes: usize = texts.iter().flatten().map(|text| text.len()).sum();
             if bytes > MAX_ARRAY_BYTES {
                 return exec_err!("the texts of one batch have {bytes} bytes, more than {MAX_ARRAY_BYTES}");
@@ -115,25 +136,25 @@ fn build(values: &Values<'_>, target: &DataType, rules: JsonRules) -> Result<Arr
         DataType::List(item) => {
             let (items, lengths, nulls) = flatten(values, |value| match value {
                 Node::Array(items) => Ok(Some(items.iter().collect())),
-                Node::Text(text) if text.is_empty() && !rules.is_hive() => Ok(None),
+                Node::Text(text) if text.is_empty() && !reading.rules.is_hive() => Ok(None),
                 // OpenX takes anything else for an array of it.
-                other if !rules.is_hive() => Ok(Some(vec![other])),
+                other if !reading.rules.is_hive() => Ok(Some(vec![other])),
                 _ => exec_err!("HIVE_BAD_DATA: Invalid JSON: start of array expected"),
             })?;
             let items: Vec<_> = items.into_iter().map(Some).collect();
-            let array = build(&items, item.data_type(), rules)?;
+            let array = build(&items, item.data_type(), reading)?;
             Arc::new(ListArray::try_new(Arc::clone(item), OffsetBuffer::from_lengths(lengths), array, Some(nulls))?)
         }
         DataType::Map(entries, sorted) => {
             let DataType::Struct(fields) = entries.data_type() else { return plan_err!("a map without keys and values") };
-            let (keys, items, lengths, nulls) = entries_of(values, fields, rules)?;
+            let (keys, items, lengths, nulls) = entries_of(values, fields, reading)?;
             let rows = StructArray::try_new(fields.clone(), vec![keys, items], None)?;
             let offsets = OffsetBuffer::from_lengths(lengths);
             Arc::new(MapArray::try_new(Arc::clone(entries), offsets, rows, Some(nulls), *sorted)?)
         }
-        DataType::Struct(fields) => rows(values, fields, rules)?,
+        DataType::Struct(fields) => rows(values, fields, reading)?,
         integer if integer.is_integer() => {
-            cast(&Int64Array::from(each(values, |value| scalar::integer(value, integer, rules))?), integer)?
+            cast(&Int64Array::from(each(values, |value| scalar::integer(value, integer, reading))?), integer)?
         }
         other => return plan_err!("lines of JSON hold no {other}"),
     })
@@ -159,7 +180,7 @@ fn flatten<'a, T>(
 }
 
 /// Keys and values of maps; of members with one name the last stays.
-fn entries_of(values: &Values<'_>, fields: &Fields, rules: JsonRules) -> Result<(ArrayRef, ArrayRef, Vec<usize>, NullBuffer)> {
+fn entries_of(values: &Values<'_>, fields: &Fields, reading: &Reading) -> Result<(ArrayRef, ArrayRef, Vec<usize>, NullBuffer)> {
     let (Some(key), Some(item)) = (fields.first(), fields.get(1)) else { return plan_err!("a map without keys and values") };
     let (members, lengths, nulls) = flatten(values, |value| match value {
         Node::Object(members) => {
@@ -168,14 +189,14 @@ fn entries_of(values: &Values<'_>, fields: &Fields, rules: JsonRules) -> Result<
             last.reverse();
             Ok(Some(last))
         }
-        Node::Text(text) if text.trim().is_empty() && !rules.is_hive() => Ok(None),
+        Node::Text(text) if text.trim().is_empty() && !reading.rules.is_hive() => Ok(None),
         _ => exec_err!("HIVE_BAD_DATA: Invalid JSON: start of object expected for a map"),
     })?;
-    let names: Vec<Node<'_>> = members.iter().map(|(name, _)| scalar::key(name, rules)).collect();
-    if rules.is_hive() && key.data_type().is_integer() {
+    let names: Vec<Node<'_>> = members.iter().map(|(name, _)| scalar::key(name, reading.rules)).collect();
+    if reading.rules.is_hive() && key.data_type().is_integer() {
         scalar::check_keys(&names)?;
     }
-    let keys = build(&names.iter().map(Some).collect::<Vec<_>>(), key.data_type(), rules)?;
+    let keys = build(&names.iter().map(Some).collect::<Vec<_>>(), key.data_type(), reading)?;
     if keys.null_count() > 0 {
         return exec_err!("HIVE_BAD_DATA: a key of a map is no {}", key.data_type());
     }
@@ -193,15 +214,14 @@ fn entries_of(values: &Values<'_>, fields: &Fields, rules: JsonRules) -> Result<
             row += length;
         }
     }
-    let items = build(&members.iter().map(|(_, value)| Some(value)).collect::<Vec<_>>(), item.data_type(), rules)?;
+    let items = build(&members.iter().map(|(_, value)| Some(value)).collect::<Vec<_>>(), item.data_type(), reading)?;
     Ok((keys, items, lengths, nulls))
 }
 
-/// What each field's values are, in rows of objects: keys in any case, the last of those that are alike.
-fn columns<'a>(values: &Values<'a>, fields: &Fields, rules: JsonRules) -> Result<Vec<Vec<Option<&'a Node<'a>>>>> {
+/// What each field's values are, in rows of objects: of keys that are alike the last.
+fn columns<'a>(values: &Values<'a>, fields: &Fields, reading: &Reading) -> Result<Vec<Vec<Option<&'a Node<'a>>>>> {
     let mut columns: Vec<Vec<Option<&Node<'_>>>> = fields.iter().map(|_| vec![None; values.len()]).collect();
-    let names: HashMap<String, usize> =
-        fields.iter().enumerate().map(|(index, field)| (field.name().to_lowercase(), index)).collect();
+    let places = reading.properties.places(fields.iter().map(|field| field.name().as_str()));
     for (row, value) in values.iter().enumerate() {
         let mut set = |index: usize, member: &'a Node<'a>| {
             if let Some(place) = columns.get_mut(index).and_then(|column| column.get_mut(row)) {
@@ -212,23 +232,25 @@ fn columns<'a>(values: &Values<'a>, fields: &Fields, rules: JsonRules) -> Result
             None | Some(Node::Null) => {}
             Some(Node::Object(members)) => {
                 for (name, member) in members {
-                    // Most keys are in lower case already.
-                    let is_lower = name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
-                    let found = if is_lower { names.get(name.as_ref()) } else { names.get(&name.to_lowercase()) };
-                    match found {
-                        Some(index) => set(*index, member),
+                    match places.get(reading.properties.compared(name).as_ref()) {
+                        Some(found) => found.iter().for_each(|index| set(*index, member)),
                         // To Hive's serde such a key is the column with that number.
-                        None if rules.is_hive() && is_number_of_column(name) => {
+                        None if reading.rules.is_hive() && is_number_of_column(name) => {
                             return exec_err!("NOT_SUPPORTED: the key {name} in a table of Hive's JSON serde");
                         }
                         None => {}
                     }
                 }
+                for (field, column) in fields.iter().zip(&mut columns) {
+                    if let Some(place @ None) = column.get_mut(row) {
+                        *place = reading.properties.dotted(field.name(), members);
+                    }
+                }
             }
-            Some(Node::Array(items)) if !rules.is_hive() => {
+            Some(Node::Array(items)) if !reading.rules.is_hive() => {
                 items.iter().enumerate().for_each(|(index, item)| set(index, item));
             }
-            Some(Node::Text(text)) if text.trim().is_empty() && !rules.is_hive() => {}
+            Some(Node::Text(text)) if text.trim().is_empty() && !reading.rules.is_hive() => {}
             Some(_) => return exec_err!("HIVE_BAD_DATA: Invalid JSON: start of object expected for a row"),
         }
     }
@@ -239,9 +261,9 @@ fn is_number_of_column(name: &str) -> bool {
     name.strip_prefix("_col").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn rows(values: &Values<'_>, fields: &Fields, rules: JsonRules) -> Result<ArrayRef> {
-    let columns = columns(values, fields, rules)?;
-    let arrays = columns.iter().zip(fields).map(|(column, field)| build(column, field.data_type(), rules));
+fn rows(values: &Values<'_>, fields: &Fields, reading: &Reading) -> Result<ArrayRef> {
+    let columns = columns(values, fields, reading)?;
+    let arrays = columns.iter().zip(fields).map(|(column, field)| build(column, field.data_type(), reading));
     let arrays = arrays.collect::<Result<Vec<_>>>()?;
     let valid: Vec<bool> = values.iter().map(|value| !is_null(*value)).collect();
     Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), arrays, Some(NullBuffer::from(valid)), values.len())?))
@@ -254,11 +276,13 @@ fn lines(call: &Call<'_>) -> Result<ArrayRef> {
     let names = call.texts(1)?;
     let rules = JsonRules::ALL.into_iter().find(|rules| names.get(0) == Some(rules.name()));
     let Some(rules) = rules else { return plan_err!("{} has no such rules", call.name) };
+    let properties = call.texts(2)?;
+    let reading = Reading::new(rules, JsonProperties::parse(properties.get(0).unwrap_or_default())?)?;
     let mut nodes = Vec::with_capacity(call.rows);
     for row in 0..call.rows {
-        nodes.push(texts.get(row).map_or(Ok(None), |line| rules.read(line))?);
+        nodes.push(texts.get(row).map_or(Ok(None), |line| reading.line(line))?);
     }
-    let columns = columns(&nodes.iter().map(Option::as_ref).collect::<Vec<_>>(), fields, rules)?;
+    let columns = columns(&nodes.iter().map(Option::as_ref).collect::<Vec<_>>(), fields, &reading)?;
     let named = |error: DataFusionError, name: &str| match error {
         DataFusionError::Execution(text) => DataFusionError::Execution(format!("{text} (column {name})")),
         other => other,
@@ -266,14 +290,14 @@ fn lines(call: &Call<'_>) -> Result<ArrayRef> {
     let arrays = columns
         .iter()
         .zip(fields)
-        .map(|(column, field)| build(column, field.data_type(), rules).map_err(|error| named(error, field.name())));
+        .map(|(column, field)| build(column, field.data_type(), &reading).map_err(|error| named(error, field.name())));
     let arrays = arrays.collect::<Result<Vec<_>>>()?;
     Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), arrays, None, call.rows)?))
 }
 
 pub(super) fn add(functions: &mut Functions) {
-    let target = |typing: &Typing<'_>| Ok(typing.kind(2).clone());
-    functions.scalar.push(define(JSON_ROW).typed(&[Arg::Text, Arg::Text, Arg::Any], None, target, lines).udf());
+    let target = |typing: &Typing<'_>| Ok(typing.kind(3).clone());
+    functions.scalar.push(define(JSON_ROW).typed(&[Arg::Text, Arg::Text, Arg::Text, Arg::Any], None, target, lines).udf());
     functions.scalar.push(records::function());
 }
 

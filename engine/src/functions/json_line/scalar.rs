@@ -1,6 +1,6 @@
 //! Scalars of the JSON serdes. To OpenX a scalar is its text, with quotes or without; Hive's serde tells numbers from strings.
 
-use super::{JsonRules, text_of};
+use super::{JsonRules, Reading, text_of};
 use crate::functions::conversion::{parse_decimal, parse_double, parse_integer, parse_real};
 use crate::functions::json::Node;
 use crate::functions::text_line;
@@ -13,9 +13,9 @@ const MIN_MILLIS_DIGITS: usize = 13;
 /// More digits than any number that is read here has, and the largest power of ten.
 const MAX_DIGITS: i64 = 10_000;
 
-/// A value that is none of its type: NULL to OpenX, an error to Hive's serde.
-fn or_none<T>(found: Option<T>, text: &str, kind: &str, rules: JsonRules) -> Result<Option<T>> {
-    if found.is_none() && rules.is_hive() {
+/// A value that is none of its type: an error, or NULL if the table says so.
+fn or_none<T>(found: Option<T>, text: &str, kind: &str, reading: &Reading) -> Result<Option<T>> {
+    if found.is_none() && !reading.properties.has_null_for_invalid {
         let shown: String = text.chars().take(100).collect();
         return exec_err!("HIVE_BAD_DATA: Failed to parse value: {shown} is no {kind}");
     }
@@ -30,16 +30,16 @@ fn scalar<'a>(value: &'a Node<'a>, kind: &str) -> Result<Cow<'a, str>> {
     }
 }
 
-pub(super) fn boolean(value: &Node<'_>, rules: JsonRules) -> Result<Option<bool>> {
+pub(super) fn boolean(value: &Node<'_>, rules: JsonRules) -> Result<bool> {
     if !rules.is_hive() && matches!(value, Node::Array(_) | Node::Object(_)) {
-        return Ok(Some(false));
+        return Ok(false);
     }
-    Ok(Some(scalar(value, "boolean")?.eq_ignore_ascii_case("true")))
+    Ok(scalar(value, "boolean")?.eq_ignore_ascii_case("true"))
 }
 
-pub(super) fn integer(value: &Node<'_>, target: &DataType, rules: JsonRules) -> Result<Option<i64>> {
+pub(super) fn integer(value: &Node<'_>, target: &DataType, reading: &Reading) -> Result<Option<i64>> {
     let text = scalar(value, "an integer")?;
-    let number = match (rules.is_hive(), value) {
+    let number = match (reading.rules.is_hive(), value) {
         (false, _) => long(&text).or_else(|| BigDecimal::parse(&text)?.whole()),
         // What is no integer loses its fraction.
         (true, Node::Number(text)) => text.parse().ok().or_else(|| truncated(text)),
@@ -51,7 +51,7 @@ pub(super) fn integer(value: &Node<'_>, target: &DataType, rules: JsonRules) -> 
         DataType::Int32 => i32::try_from(*number).is_ok(),
         _ => true,
     };
-    or_none(number.filter(fits), &text, "integer of its type", rules)
+    or_none(number.filter(fits), &text, "integer of its type", reading)
 }
 
 fn truncated(text: &str) -> Option<i64> {
@@ -61,39 +61,42 @@ fn truncated(text: &str) -> Option<i64> {
     Some(number as i64)
 }
 
-pub(super) fn double(value: &Node<'_>, rules: JsonRules) -> Result<Option<f64>> {
+pub(super) fn double(value: &Node<'_>, reading: &Reading) -> Result<Option<f64>> {
     let text = scalar(value, "double")?;
-    let is_number = !rules.is_hive() || matches!(value, Node::Number(_));
-    or_none(parse_double(&text).filter(|_| is_number), &text, "double", rules)
+    let is_number = !reading.rules.is_hive() || matches!(value, Node::Number(_));
+    or_none(parse_double(&text).filter(|_| is_number), &text, "double", reading)
 }
 
-pub(super) fn real(value: &Node<'_>, rules: JsonRules) -> Result<Option<f32>> {
+pub(super) fn real(value: &Node<'_>, reading: &Reading) -> Result<Option<f32>> {
     let text = scalar(value, "real")?;
-    let number = match (rules.is_hive(), value) {
+    let number = match (reading.rules.is_hive(), value) {
         (false, _) => parse_real(&text),
         (true, Node::Number(text)) => parse_double(text).map(|number| number as f32),
         (true, _) => None,
     };
-    or_none(number, &text, "real", rules)
+    or_none(number, &text, "real", reading)
 }
 
-pub(super) fn decimal(value: &Node<'_>, precision: u8, scale: i8, rules: JsonRules) -> Result<Option<i128>> {
+pub(super) fn decimal(value: &Node<'_>, precision: u8, scale: i8, reading: &Reading) -> Result<Option<i128>> {
     let text = scalar(value, "decimal")?;
-    or_none(parse_decimal(&text, precision, scale), &text, &format!("decimal({precision},{scale})"), rules)
+    or_none(parse_decimal(&text, precision, scale), &text, &format!("decimal({precision},{scale})"), reading)
 }
 
-pub(super) fn date(value: &Node<'_>, rules: JsonRules) -> Result<Option<i32>> {
+pub(super) fn date(value: &Node<'_>, reading: &Reading) -> Result<Option<i32>> {
     let text = scalar(value, "date")?;
     let days = text_line::date(&text).map(text_line::days);
     let of_number = || long(&text).and_then(|days| i32::try_from(days).ok());
-    or_none(if rules.is_hive() { days } else { days.or_else(of_number) }, &text, "date", rules)
+    or_none(if reading.rules.is_hive() { days } else { days.or_else(of_number) }, &text, "date", reading)
 }
 
 /// Milliseconds since 1970.
-pub(super) fn timestamp(value: &Node<'_>, rules: JsonRules) -> Result<Option<i64>> {
+pub(super) fn timestamp(value: &Node<'_>, reading: &Reading) -> Result<Option<i64>> {
     let text = scalar(value, "timestamp")?;
-    let millis = if rules.is_hive() { text_line::timestamp(&text) } else { openx_timestamp(&text) };
-    or_none(millis, &text, "timestamp", rules)
+    // To Hive's serde blanks around it do not count.
+    let formatted =
+        reading.times.as_ref().and_then(|times| times.millis(if reading.rules.is_hive() { text.trim() } else { &text }));
+    let usual = || if reading.rules.is_hive() { text_line::timestamp(&text) } else { openx_timestamp(&text) };
+    or_none(formatted.or_else(usual), &text, "timestamp", reading)
 }
 
 fn openx_timestamp(text: &str) -> Option<i64> {
@@ -130,14 +133,14 @@ fn zoned(text: &str) -> Option<i64> {
     text_line::timestamp(local).filter(|_| is_iso)?.checked_sub(seconds * 1_000)
 }
 
-pub(super) fn varchar<'a>(value: &'a Node<'a>, rules: JsonRules) -> Result<Option<Cow<'a, str>>> {
+pub(super) fn varchar<'a>(value: &'a Node<'a>, rules: JsonRules) -> Result<Cow<'a, str>> {
     if rules == JsonRules::CloudTrail && matches!(value, Node::Array(_) | Node::Object(_)) {
-        return Ok(Some(value.text()?.into()));
+        return Ok(value.text()?.into());
     }
     if rules.is_hive() {
-        return scalar(value, "varchar").map(Some);
+        return scalar(value, "varchar");
     }
-    Ok(Some(match value {
+    Ok(match value {
         Node::Number(word) => canonical(word).map_or(Cow::Borrowed(*word), Cow::Owned),
         Node::Array(_) | Node::Object(_) => {
             let mut out = String::new();
@@ -145,7 +148,7 @@ pub(super) fn varchar<'a>(value: &'a Node<'a>, rules: JsonRules) -> Result<Optio
             out.into()
         }
         other => scalar(other, "varchar")?,
-    }))
+    })
 }
 
 /// The key of a map as a value: a string to OpenX, and bare text to Hive's serde.

@@ -16,12 +16,17 @@ fn timestamps() -> DataType {
     DataType::Timestamp(TimeUnit::Millisecond, None)
 }
 
-/// The value of the key `v`; `NULL` for NULL.
+/// The value of the key `v`; `NULL` for NULL, and to OpenX for what is invalid.
 fn value(line: &str, target: &DataType, rules: JsonRules) -> Result<String> {
-    let node = rules.read(line)?;
+    let has_null_for_invalid = !rules.is_hive();
+    value_by(line, target, &Reading::new(rules, JsonProperties { has_null_for_invalid, ..JsonProperties::default() })?)
+}
+
+fn value_by(line: &str, target: &DataType, reading: &Reading) -> Result<String> {
+    let node = reading.line(line)?;
     let fields = Fields::from(vec![Field::new("v", target.clone(), true)]);
-    let columns = columns(&[node.as_ref()], &fields, rules)?;
-    let array = build(columns.first().map_or(&[], Vec::as_slice), target, rules)?;
+    let columns = columns(&[node.as_ref()], &fields, reading)?;
+    let array = build(columns.first().map_or(&[], Vec::as_slice), target, reading)?;
     let options = FormatOptions::default().with_null("NULL");
     Ok(ArrayFormatter::try_new(&array, &options)?.value(0).to_string())
 }
@@ -162,4 +167,85 @@ fn lines_that_are_no_objects() {
     ] {
         assert!(read(line, rules).is_err_and(|error| error.contains(wanted)), "{line} {rules:?}");
     }
+}
+
+#[test]
+fn what_is_invalid_is_an_error() -> Result<()> {
+    use DataType::{Boolean, Date32, Decimal128, Float64, Int8, Int32, Utf8};
+    let reading = Reading::new(JsonRules::OpenX, JsonProperties::default())?;
+    let value = |json: &str, target: &DataType| value_by(&format!("{{\"v\":{json}}}"), target, &reading);
+    for (json, target) in [
+        ("x", Int32),
+        ("\"\"", Int32),
+        ("300", Int8),
+        ("x", Float64),
+        ("x", Decimal128(5, 1)),
+        ("99999", Decimal128(5, 1)),
+        ("x", Date32),
+        ("x", timestamps()),
+        ("[1,\"x\"]", list(Int32)),
+    ] {
+        let error = value(json, &target).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("HIVE_BAD_DATA"), "{json} as {target}: {error}");
+    }
+    for (json, target, wanted) in [("x", Boolean, "false"), ("null", Int32, "NULL"), ("1.9", Int32, "1"), ("x", Utf8, "x")] {
+        assert_eq!(value(json, &target)?, wanted, "{json} as {target}");
+    }
+    Ok(())
+}
+
+#[test]
+fn keys_of_openx_are_found_by_the_tables_properties() -> Result<()> {
+    use DataType::{Int32, Utf8};
+    let rules = JsonRules::OpenX;
+    let row = || DataType::Struct(vec![Field::new("a_b", Int32, true)].into());
+    let keys = |is_case_sensitive, has_dots, mapped: &[(&str, &str)]| JsonProperties {
+        is_case_sensitive,
+        has_dots,
+        by_field: mapped.iter().map(|(field, key)| (field.to_string(), key.to_string())).collect(),
+        ..JsonProperties::default()
+    };
+    for (keys, line, target, wanted) in [
+        (keys(false, false, &[("v", "User:Id")]), "{\"user:ID\":1,\"v\":2}", Int32, "1"),
+        (keys(false, false, &[("v", "w")]), "{\"v\":2}", Int32, "NULL"),
+        (keys(true, false, &[("v", "User")]), "{\"User\":1,\"user\":2,\"USER\":3}", Int32, "1"),
+        (keys(true, false, &[]), "{\"V\":1}", Int32, "NULL"),
+        (keys(true, false, &[]), "{\"v\":1,\"V\":2}", Int32, "1"),
+        (keys(false, true, &[]), "{\"v\":{\"A.b\":1}}", row(), "{a_b: 1}"),
+        (keys(true, true, &[]), "{\"v\":{\"A.b\":1,\"a.b\":2}}", row(), "{a_b: 2}"),
+        (keys(false, true, &[]), "{\"v\":{\"a.b\":1,\"a_b\":null}}", row(), "{a_b: NULL}"),
+        (keys(false, false, &[]), "{\"v\":{\"a.b\":1}}", row(), "{a_b: NULL}"),
+        (keys(false, false, &[("a_b", "a b")]), "{\"v\":{\"a b\":1}}", row(), "{a_b: 1}"),
+        (keys(false, false, &[]), "{\"v\":{\"k\":1,\"l\":2,\"K\":3}}", map(Utf8, Int32), "{l: 2, K: 3}"),
+        (keys(true, false, &[]), "{\"v\":{\"k\":1,\"K\":3}}", map(Utf8, Int32), "{k: 1, K: 3}"),
+        (keys(false, false, &[]), "{\"v\":{\"k\":1,\"K\":3}}", Utf8, "{\"K\":3}"),
+    ] {
+        let reading = Reading::new(rules, JsonProperties::parse(&keys.text())?)?;
+        assert_eq!(value_by(line, &target, &reading)?, wanted, "{line} {keys:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn timestamps_have_the_tables_formats() -> Result<()> {
+    let formatted = |formats: &str| JsonProperties {
+        has_null_for_invalid: true,
+        timestamp_formats: formats.to_string(),
+        ..JsonProperties::default()
+    };
+    for (rules, formats, json, wanted) in [
+        (JsonRules::Hive, "yyyy-MM-dd'T'HH:mm:ss.SSS'Z',dd/MM/yyyy", "\"2024-01-02T03:04:05.678Z\"", "2024-01-02T03:04:05.678"),
+        (JsonRules::Hive, "yyyy-MM-dd'T'HH:mm:ss.SSS'Z',dd/MM/yyyy", "\" 02/01/2024 \"", "2024-01-02T00:00:00"),
+        (JsonRules::Hive, "dd/MM/yyyy", "\"2024-01-02 03:04:05\"", "2024-01-02T03:04:05"),
+        (JsonRules::OpenX, "dd/MM/yyyy HH:mm", "\"02/01/2024 03:04\"", "2024-01-02T03:04:00"),
+        (JsonRules::OpenX, "dd/MM/yyyy HH:mm", "1", "1970-01-01T00:00:01"),
+        (JsonRules::OpenX, "dd/MM/yyyy HH:mm", "\"2/1/2024 03:04\"", "NULL"),
+    ] {
+        let reading = Reading::new(rules, formatted(formats))?;
+        assert_eq!(value_by(&format!("{{\"v\":{json}}}"), &timestamps(), &reading)?, wanted, "{json} by {formats}");
+    }
+    for (rules, formats) in [(JsonRules::Hive, "Q"), (JsonRules::OpenX, "VV")] {
+        assert!(formatted(formats).check(rules).is_err(), "{formats}");
+    }
+    Ok(())
 }

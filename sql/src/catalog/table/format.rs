@@ -122,9 +122,6 @@ impl TableFormat {
                 refused("text file of this serde: nested types can be read from LazySimpleSerDe, Parquet and JSON")
             }
             Self::Text(_) if has_binary(hive) => refused("text file: binary can be read from Parquet"),
-            Self::Text(text) if text.is_open_csv() && *hive == HiveType::Date => {
-                refused("file of OpenCSVSerde, which has numbers for dates: declare it as string, and cast it")
-            }
             Self::Json(_) if has_binary(hive) => refused("JSON file: binary can be read from Parquet"),
             _ => Ok(()),
         }

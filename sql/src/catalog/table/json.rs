@@ -1,7 +1,7 @@
 //! JSON tables: which serde's rules a table has, and how a whole line becomes the columns that a query asks for.
 
 use super::TypedColumn;
-use super::text::{call, skipped_lines};
+use super::text::{TIMES, call, is_null_for_invalid, property, skipped_lines};
 use crate::catalog::model::Parameters;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::catalog::Session;
@@ -11,7 +11,7 @@ use datafusion::common::{NullHandling, UnnestOptions};
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
-use engine::functions::json_line::{JSON_RECORDS, JSON_ROW, JsonRules};
+use engine::functions::json_line::{JSON_RECORDS, JSON_ROW, JsonProperties, JsonRules};
 use engine::lines::SkippedLines;
 use engine::{Error, Result};
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub(super) const CLOUDTRAIL_INPUT: &str = "com.amazon.emr.cloudtrail.cloudtraili
 pub(in crate::catalog) struct JsonTable {
     skipped: SkippedLines,
     rules: JsonRules,
+    properties: JsonProperties,
 }
 
 /// Whether a serde's class, in lower case, is one for JSON.
@@ -43,15 +44,16 @@ impl JsonTable {
     pub(super) fn of(library: &str, input: &str, serde: &Parameters, table: &Parameters) -> Result<Self> {
         let is = |key: &str, word: &str| serde.get(key).is_some_and(|value| value.trim().eq_ignore_ascii_case(word));
         let refused = |key: &str| Err(Error::invalid(format!("NOT_SUPPORTED: the JSON serde's property {key}")));
-        if let Some(key) = serde.keys().find(|key| key.starts_with("mapping.") || key.as_str() == "timestamp.formats") {
-            return refused(key);
-        }
-        if is("dots.in.keys", "true") {
-            return refused("dots.in.keys");
-        }
-        // Anything but `true` is false to the serde.
-        if serde.contains_key("case.insensitive") && !is("case.insensitive", "true") {
-            return refused("case.insensitive");
+        let mapped = |(key, value): (&String, &String)| Some((key.strip_prefix("mapping.")?.to_string(), value.clone()));
+        let properties = JsonProperties {
+            // Anything but `true` is false to the serde.
+            is_case_sensitive: serde.contains_key("case.insensitive") && !is("case.insensitive", "true"),
+            has_dots: is("dots.in.keys", "true"),
+            by_field: serde.iter().filter_map(mapped).collect(),
+            ..JsonProperties::default()
+        };
+        if library != OPENX && properties != JsonProperties::default() {
+            return refused("mapping.*, case.insensitive or dots.in.keys, which are ones of the OpenX serde");
         }
         let rules = match library == OPENX {
             true if is("ignore.malformed.json", "true") => JsonRules::OpenXOrNull,
@@ -63,7 +65,13 @@ impl JsonTable {
         };
         let is_cloudtrail = library == CLOUDTRAIL || input == CLOUDTRAIL_INPUT && rules == JsonRules::Hive;
         let rules = if is_cloudtrail { JsonRules::CloudTrail } else { rules };
-        Ok(Self { skipped: skipped_lines(serde, table)?, rules })
+        let properties = JsonProperties {
+            has_null_for_invalid: is_null_for_invalid(serde, table),
+            timestamp_formats: property(TIMES, serde, table).cloned().unwrap_or_default(),
+            ..properties
+        };
+        properties.check(rules).map_err(Error::from)?;
+        Ok(Self { skipped: skipped_lines(serde, table)?, rules, properties })
     }
 
     /// Whether a line holds several rows.
@@ -81,7 +89,7 @@ impl JsonTable {
         let field = |column: &&TypedColumn| Field::new(&column.name, column.field.data_type().clone(), true);
         let row = DataType::Struct(columns.iter().map(field).collect::<Fields>());
         let null = ScalarValue::try_new_null(&row).map_err(Error::from)?;
-        call(session, JSON_ROW, vec![line, lit(self.rules.name()), lit(null)])
+        call(session, JSON_ROW, vec![line, lit(self.rules.name()), lit(self.properties.text()), lit(null)])
     }
 
     /// The texts of the records of a line.

@@ -374,7 +374,7 @@ async fn an_escape_in_text_is_taken_away_and_nothing_is_escaped_where_none_is_na
 }
 
 #[tokio::test]
-async fn text_that_is_no_timestamp_is_null_and_other_formats_are_refused() -> TestResult {
+async fn text_that_is_no_timestamp_is_null_and_tables_name_formats() -> TestResult {
     let world = World::new().await?;
     world.put("t/a.txt", "2024-01-31 10:00:00.5,1.5\n2024-01-31,\nx,2\n,3\n2024-01-31T24:00,4\n").await?;
     let columns = [("ts", "timestamp"), ("d", "decimal(5,1)")];
@@ -386,8 +386,46 @@ async fn text_that_is_no_timestamp_is_null_and_other_formats_are_refused() -> Te
     world.put("t/a.txt", "2024-01-31 10:00:00,x\n,1e2\n,99999.95\n,-.05\n").await?;
     assert_eq!(world.rows("SELECT d FROM t").await?, ["", "100.0", "", "-0.1"]);
     world.catalog.drop_table("d", "t").await?;
-    let other = world.table(LAZY, &columns, &[], &[("field.delim", ","), ("timestamp.formats", "yyyy/MM/dd")]).await;
-    assert!(other.is_err_and(|error| error.to_string().contains("timestamp.formats")));
+    world.put("t/a.txt", "2024/01/31,1\n2024-01-31 10:00:00,2\n1706694000000,3\n31.1.2024,4\n").await?;
+    let formats = |formats: &'static str| [("field.delim", ","), ("timestamp.formats", formats)];
+    world.table(LAZY, &columns, &[], &formats("yyyy/MM/dd,millis")).await?;
+    let expected = ["2024-01-31T00:00:00,1.0", "2024-01-31T10:00:00,2.0", "2024-01-31T09:40:00,3.0", ",4.0"];
+    assert_eq!(world.rows("SELECT ts, d FROM t").await?, expected);
+    assert_eq!(world.shipped("SELECT ts FROM t").await?, 4);
+    world.catalog.drop_table("d", "t").await?;
+    assert!(world.table(LAZY, &columns, &[], &formats("Q")).await.is_err());
+    world.catalog.drop_table("d", "t").await?;
+    let nested = world.table(LAZY, &[("ts", "array<timestamp>")], &[], &formats("yyyy/MM/dd")).await;
+    assert!(nested.is_ok() && world.fails("SELECT ts FROM t", "timestamp.formats").await);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_invalid_is_an_error_or_null_by_property() -> TestResult {
+    const PROPERTY: &str = "use.null.for.invalid.data";
+    let world = World::new().await?;
+    let columns = [("n", "int"), ("d", "date"), ("at", "timestamp"), ("b", "boolean"), ("x", "decimal(4,1)")];
+    let text = "1,18276,1579146280000,true,1.5\n";
+    world.put("t/a.csv", text).await?;
+    world.table(OPEN_CSV, &columns, &[], &[]).await?;
+    assert_eq!(world.rows("SELECT * FROM t").await?, ["1,2020-01-15,2020-01-16T03:44:40,true,1.5"]);
+    world.put("t/a.csv", &format!("{text},,,,\nx,2020-01-15,2020-01-15 10:00:00,yes,1e5\n")).await?;
+    for (column, _) in columns {
+        assert!(world.rows(&format!("SELECT {column} FROM t")).await.is_err(), "{column}");
+    }
+    world.catalog.drop_table("d", "t").await?;
+    world.table(OPEN_CSV, &columns, &[], &[(PROPERTY, "TRUE")]).await?;
+    assert_eq!(world.rows("SELECT * FROM t").await?, ["1,2020-01-15,2020-01-16T03:44:40,true,1.5", ",,,,", ",,,,"]);
+    assert_eq!(world.rows("SELECT count(*) FROM t WHERE n IS NULL").await?, ["2"]);
+    assert_eq!(world.shipped("SELECT n, b FROM t").await?, 3);
+    world.catalog.drop_table("d", "t").await?;
+    world.put("t/a.csv", "{\"n\":1}\n{\"n\":\"x\",\"d\":\"2020-01-15\"}\n").await?;
+    world.table(JSON, &columns, &[], &[]).await?;
+    assert_eq!(world.rows("SELECT d FROM t").await?, ["", "2020-01-15"]);
+    assert!(world.fails("SELECT n FROM t", "HIVE_BAD_DATA: Failed to parse value: x is no integer").await);
+    world.catalog.drop_table("d", "t").await?;
+    world.table(JSON, &columns, &[], &[(PROPERTY, "true")]).await?;
+    assert_eq!(world.rows("SELECT n, d FROM t").await?, ["1,", ",2020-01-15"]);
     Ok(())
 }
 
@@ -465,11 +503,31 @@ async fn the_json_serdes_differ_in_what_they_forgive() -> TestResult {
     world.table(JSON, &columns, &[], &[("ignore.malformed.json", "true")]).await?;
     assert_eq!(world.rows("SELECT s FROM t").await?, ["1", ""]);
     world.catalog.drop_table("d", "t").await?;
-    for (serde, key, value) in
-        [(hive, "ignore.malformed.json", "true"), (JSON, "case.insensitive", "FALSE"), (JSON, "mapping.a", "b")]
-    {
+    world
+        .put("t/p=x/a.json", "{\"User-Id\":1,\"user-id\":2,\"at\":\"31/01/2024 10:00\",\"r\":{\"a.b\":3,\"User-Id\":4}}\n")
+        .await?;
+    let columns = [("id", "int"), ("at", "timestamp"), ("r", "struct<a_b:int,id:int>")];
+    let keys = [
+        ("case.insensitive", "FALSE"),
+        ("dots.in.keys", "TRUE"),
+        ("mapping.id", "User-Id"),
+        ("timestamp.formats", "dd/MM/yyyy HH:mm"),
+    ];
+    world.table(JSON, &columns, &[], &keys).await?;
+    assert_eq!(world.rows("SELECT id, at, r.a_b, r.id FROM t").await?, ["1,2024-01-31T10:00:00,3,4"]);
+    assert_eq!(world.shipped("SELECT r FROM t").await?, 1);
+    world.catalog.drop_table("d", "t").await?;
+    world.table(hive, &[("at", "timestamp")], &[], &[("timestamp.formats", "yyyy,dd/MM/yyyy HH:mm")]).await?;
+    assert_eq!(world.rows("SELECT at FROM t").await?, ["2024-01-31T10:00:00"]);
+    world.catalog.drop_table("d", "t").await?;
+    for (serde, key, value) in [
+        (hive, "ignore.malformed.json", "true"),
+        (hive, "case.insensitive", "FALSE"),
+        (hive, "mapping.a", "b"),
+        (JSON, "timestamp.formats", "VV"),
+    ] {
         let made = world.table(serde, &columns, &[], &[(key, value)]).await;
-        assert!(made.is_err_and(|error| error.to_string().contains(key)), "{key}");
+        assert!(made.is_err_and(|error| error.to_string().contains(key.split('.').next().unwrap_or_default())), "{key}");
         world.catalog.drop_table("d", "t").await?;
     }
     Ok(())
@@ -657,6 +715,12 @@ async fn json_numbers_and_times_are_those_of_the_serde() -> TestResult {
     world
         .put("t/a.json", "{\"i\": 1.5, \"ts\": 1700000000, \"d\": 19000}\n{\"i\":\"x\",\"ts\":\"2024-01-01\",\"d\":\"x\"}")
         .await?;
+    for column in ["i", "ts", "d"] {
+        assert!(world.fails(&format!("SELECT {column} FROM t"), "HIVE_BAD_DATA").await, "{column}");
+    }
+    world.catalog.drop_table("d", "t").await?;
+    let null = [("use.null.for.invalid.data", "true")];
+    world.table(JSON, &[("i", "bigint"), ("ts", "timestamp"), ("d", "date")], &[], &null).await?;
     assert_eq!(world.rows("SELECT i, ts, d FROM t").await?, ["1,2023-11-14T22:13:20,2022-01-08", ",,"]);
     Ok(())
 }

@@ -15,7 +15,8 @@ use datafusion::logical_expr::expr::Like;
 use datafusion::logical_expr::{Expr, cast, lit, try_cast, when};
 use engine::functions::TRY_CAST_DECIMAL;
 use engine::functions::text_line::{
-    TEXT_CSV_FIELD, TEXT_DATE, TEXT_DOUBLE, TEXT_FIELD, TEXT_INTEGER, TEXT_MATCHED, TEXT_REAL, TEXT_TIMESTAMP, TEXT_UNESCAPED,
+    TEXT_CSV_FIELD, TEXT_DATE, TEXT_DOUBLE, TEXT_FIELD, TEXT_INTEGER, TEXT_MATCHED, TEXT_REAL, TEXT_TIME, TEXT_TIMESTAMP,
+    TEXT_UNESCAPED, check_times,
 };
 use engine::functions::text_value::TEXT_VALUE;
 use engine::lines::{MAX_SKIPPED_LINES, SkippedLines};
@@ -23,6 +24,8 @@ use engine::{Error, Result};
 
 /// Hive's field separator where a table names none.
 const HIVE_DELIMITER: u8 = 1;
+/// The property with the formats of timestamps.
+pub(super) const TIMES: &str = "timestamp.formats";
 /// What a whole line is called.
 const LINE: &str = "$line";
 /// What NULL looks like where a table does not say.
@@ -43,16 +46,18 @@ enum Serde {
         escape: Option<char>,
         /// What separates the values within a field, by level.
         inner: String,
+        /// The formats of timestamps as the table has them.
+        times: String,
     },
     OpenCsv {
         separator: char,
         quote: char,
         escape: char,
+        /// What is no value of its type is NULL.
+        has_null_for_invalid: bool,
     },
     /// A pattern that a whole line fits, with a group for each column.
-    Regex {
-        pattern: String,
-    },
+    Regex { pattern: String },
 }
 
 impl TextFormat {
@@ -60,19 +65,20 @@ impl TextFormat {
         if serde.get("line.delim").is_some_and(|line| line != "\n") {
             return Err(Error::invalid("NOT_SUPPORTED: LINES TERMINATED BY something else than '\\n'"));
         }
-        for other in ["timestamp.formats", "serialization.last.column.takes.rest"] {
-            if serde.get(other).or_else(|| table.get(other)).is_some_and(|value| !value.is_empty() && value != "false") {
-                return Err(Error::invalid(format!(
-                    "NOT_SUPPORTED: the property {other} of a text table: declare the column as string, and take it apart in SQL"
-                )));
-            }
+        let other = "serialization.last.column.takes.rest";
+        if serde.get(other).or_else(|| table.get(other)).is_some_and(|value| !value.is_empty() && value != "false") {
+            return Err(Error::invalid(format!(
+                "NOT_SUPPORTED: the property {other} of a text table: declare the column as string, and take it apart in SQL"
+            )));
         }
+        let times = property(TIMES, serde, table).cloned().unwrap_or_default();
+        check_times(&times).map_err(Error::from)?;
         let null = serde.get("serialization.null.format").or_else(|| table.get("serialization.null.format"));
         let escape = serde.get("escape.delim").map(|text| byte("escape.delim", text, b'\\')).transpose()?;
         let null = null.cloned().unwrap_or_else(|| HIVE_NULL.into());
         Ok(Self {
             skipped: skipped_lines(serde, table)?,
-            serde: Serde::LazySimple { separator: field_separator(serde)?, null, escape, inner: inner_separators(serde)? },
+            serde: Serde::LazySimple { separator: field_separator(serde)?, null, escape, inner: inner_separators(serde)?, times },
         })
     }
 
@@ -87,7 +93,10 @@ impl TextFormat {
         if separator == '\0' || separator == quote || separator == escape || is_twice {
             return Err(wrong());
         }
-        Ok(Self { skipped: skipped_lines(serde, table)?, serde: Serde::OpenCsv { separator, quote, escape } })
+        Ok(Self {
+            skipped: skipped_lines(serde, table)?,
+            serde: Serde::OpenCsv { separator, quote, escape, has_null_for_invalid: is_null_for_invalid(serde, table) },
+        })
     }
 
     pub(super) fn regex(serde: &Parameters, table: &Parameters) -> Result<Self> {
@@ -102,10 +111,6 @@ impl TextFormat {
     /// Whether fields can be arrays, maps and rows.
     pub(super) fn is_nested(&self) -> bool {
         matches!(self.serde, Serde::LazySimple { .. })
-    }
-
-    pub(super) fn is_open_csv(&self) -> bool {
-        matches!(self.serde, Serde::OpenCsv { .. })
     }
 
     /// What the reader gives.
@@ -124,15 +129,17 @@ impl TextFormat {
         let number = i64::try_from(index).map_err(|e| Error::internal(e.to_string()))?;
         let sign = |sign: char| lit(sign.to_string());
         match &self.serde {
-            Serde::OpenCsv { separator, quote, escape } => {
+            Serde::OpenCsv { separator, quote, escape, has_null_for_invalid } => {
                 let arguments = vec![line, sign(*separator), sign(*quote), sign(*escape), lit(number)];
                 let text = call(session, TEXT_CSV_FIELD, arguments)?;
+                let read = |text: Expr, target| if *has_null_for_invalid { try_cast(text, target) } else { cast(text, target) };
                 Ok(match column.hive {
                     HiveType::String | HiveType::Varchar(_) | HiveType::Char(_) => text,
-                    // Milliseconds since 1970, as Athena reads timestamps of this serde.
-                    HiveType::Timestamp => cast(cast(text, DataType::Int64), target),
-                    HiveType::Boolean => truth(&text, Some(&column.name))?,
-                    _ => cast(text, target),
+                    // Milliseconds and days since 1970, as Athena reads timestamps and dates of this serde.
+                    HiveType::Timestamp => cast(read(text, DataType::Int64), target),
+                    HiveType::Date => cast(read(text, DataType::Int32), target),
+                    HiveType::Boolean => truth(&text, Some(column.name.as_str()).filter(|_| !has_null_for_invalid))?,
+                    _ => read(text, target),
                 })
             }
             Serde::Regex { pattern } => {
@@ -151,7 +158,7 @@ impl TextFormat {
                     _ => try_cast(text, target),
                 })
             }
-            Serde::LazySimple { separator, null, escape, inner } => {
+            Serde::LazySimple { separator, null, escape, inner, times } => {
                 let mark = escape.map(String::from).unwrap_or_default();
                 let arguments = vec![line, sign(*separator), lit(mark.as_str()), lit(number), lit(null.as_str())];
                 let text = call(session, TEXT_FIELD, arguments)?;
@@ -161,12 +168,19 @@ impl TextFormat {
                     }
                     HiveType::String | HiveType::Varchar(_) | HiveType::Char(_) => text,
                     HiveType::Boolean => truth(&text, None)?,
-                    HiveType::Timestamp => cast(call(session, TEXT_TIMESTAMP, vec![text])?, target),
+                    HiveType::Timestamp if times.is_empty() => cast(call(session, TEXT_TIMESTAMP, vec![text])?, target),
+                    HiveType::Timestamp => cast(call(session, TEXT_TIME, vec![text, lit(times.as_str())])?, target),
                     HiveType::Date => cast(call(session, TEXT_DATE, vec![text])?, target),
                     HiveType::Double => call(session, TEXT_DOUBLE, vec![text])?,
                     HiveType::Float => call(session, TEXT_REAL, vec![text])?,
                     HiveType::Decimal(precision, scale) => decimal(session, text, precision, scale)?,
                     _ if target.is_integer() => try_cast(call(session, TEXT_INTEGER, vec![text])?, target),
+                    _ if !times.is_empty() && has_timestamps(&target) => {
+                        return Err(Error::invalid(format!(
+                            "NOT_SUPPORTED: {TIMES} with timestamps within column {}",
+                            column.name
+                        )));
+                    }
                     _ => {
                         let value = DataType::Struct(vec![Field::new("value", target, true)].into());
                         let value = ScalarValue::try_new_null(&value).map_err(Error::from)?;
@@ -176,6 +190,25 @@ impl TextFormat {
             }
         }
     }
+}
+
+fn has_timestamps(kind: &DataType) -> bool {
+    match kind {
+        DataType::Timestamp(..) => true,
+        DataType::List(item) | DataType::Map(item, _) => has_timestamps(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_timestamps(field.data_type())),
+        _ => false,
+    }
+}
+
+/// The property `name` of a table's serde, or else of the table.
+pub(super) fn property<'a>(name: &str, serde: &'a Parameters, table: &'a Parameters) -> Option<&'a String> {
+    serde.get(name).or_else(|| table.get(name))
+}
+
+/// Whether what is no value of its type is NULL, as Athena's property of that name says.
+pub(super) fn is_null_for_invalid(serde: &Parameters, table: &Parameters) -> bool {
+    property("use.null.for.invalid.data", serde, table).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
 
 /// How many lines of each file are left out: as the table says, or else its serde.
