@@ -217,14 +217,9 @@ pub(super) fn unsupported(plan: &LogicalPlan) -> Result<Option<&'static str>> {
         }
         node.apply_expressions(|expression| {
             expression.apply(|part| {
-                let (query, kind) = match part {
-                    Expr::Exists(exists) => (&exists.subquery, Kind::Exists),
-                    Expr::InSubquery(within) => (&within.subquery, Kind::In),
-                    Expr::SetComparison(set) => (&set.subquery, Kind::In),
-                    Expr::ScalarSubquery(query) => (query, Kind::Scalar),
-                    _ => return Ok(TreeNodeRecursion::Continue),
-                };
-                found = found.or(Walk::of(query, kind)?);
+                if let Some((query, kind)) = Kind::of(part) {
+                    found = found.or(Walk::of(query, kind)?);
+                }
                 Ok(TreeNodeRecursion::Continue)
             })
         })?;
@@ -234,7 +229,7 @@ pub(super) fn unsupported(plan: &LogicalPlan) -> Result<Option<&'static str>> {
 }
 
 /// The query of LATERAL. Queries within expressions are such nodes too to a walk that goes into them.
-fn lateral(plan: &LogicalPlan) -> Option<&Subquery> {
+pub(super) fn lateral(plan: &LogicalPlan) -> Option<&Subquery> {
     match plan {
         LogicalPlan::Subquery(query) => Some(query),
         LogicalPlan::SubqueryAlias(alias) => match alias.input.as_ref() {
@@ -245,13 +240,35 @@ fn lateral(plan: &LogicalPlan) -> Option<&Subquery> {
     }
 }
 
+/// How a query that refers to the row outside is used.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Exists,
     In,
     Scalar,
     Lateral,
 }
+
+impl Kind {
+    /// The query that `part` is over.
+    pub(super) fn of(part: &Expr) -> Option<(&Subquery, Self)> {
+        match part {
+            Expr::Exists(exists) => Some((&exists.subquery, Self::Exists)),
+            Expr::InSubquery(within) => Some((&within.subquery, Self::In)),
+            Expr::SetComparison(set) => Some((&set.subquery, Self::In)),
+            Expr::ScalarSubquery(query) => Some((query, Self::Scalar)),
+            _ => None,
+        }
+    }
+}
+
+/// Whether `query` puts rows together that are compared with the row outside by more than equations.
+pub(super) fn is_uneven(query: &Subquery, kind: Kind) -> Result<bool> {
+    Ok(has_uneven_condition(&query.subquery)? && Walk::of(query, kind)? == Some(UNEVEN))
+}
+
+/// What is refused of conditions that are no equations.
+const UNEVEN: &str = "an aggregate over rows that are compared to the row outside by anything but =";
 
 /// What is between a node and the top of its query.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -339,7 +356,7 @@ impl Walk {
         // What is put together twice exists all the same.
         let counts = has_functions || matches!(self.kind, Kind::Scalar | Kind::Lateral);
         let is_wrong = counts && has_uneven_condition(node)?;
-        Ok(is_wrong.then_some("an aggregate over rows that are compared to the row outside by anything but ="))
+        Ok(is_wrong.then_some(UNEVEN))
     }
 }
 
@@ -379,7 +396,7 @@ fn has_uneven_condition(node: &LogicalPlan) -> Result<bool> {
 }
 
 /// Whether `condition` is a column, or one that is cast, equal to what is the same for all rows inside.
-fn is_equation(condition: &Expr) -> bool {
+pub(super) fn is_equation(condition: &Expr) -> bool {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return false };
     let is_column = |side: &Expr| match side {
         Expr::Column(_) => true,

@@ -10,6 +10,7 @@ mod elements;
 mod membership;
 mod names;
 mod nullable;
+mod outside;
 mod own_names;
 mod path;
 mod placed;
@@ -155,6 +156,7 @@ fn planned_whole(names: &Names<'_>, query: &Query) -> Result<LogicalPlan> {
         .and_then(without_lateral)
         .and_then(sets::with_counts)
         .and_then(correlated::with_single_rows)
+        .and_then(outside::with_values_outside)
         .and_then(placed::with_columns)
         .and_then(membership::with_memberships)
         .and_then(nullable::with_nullable_subqueries)

@@ -38,8 +38,7 @@ fn nullable(subquery: Subquery) -> Result<Transformed<Expr>> {
     let Some((column, field)) = schema.columns().into_iter().next().zip(schema.fields().first()) else {
         return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
     };
-    // Queries that refer to the row outside become outer joins, whose columns may be NULL.
-    if field.is_nullable() || !subquery.outer_ref_columns.is_empty() || has_one_row(&subquery.subquery) {
+    if field.is_nullable() || has_one_row(&subquery.subquery) {
         return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
     }
     let null = lit(ScalarValue::try_from(field.data_type())?);

@@ -318,7 +318,7 @@ fn what_could_mean_something_else_is_refused() {
         "SELECT TRY((SELECT 1 / 0))",
         "SELECT id, id IN (SELECT id FROM t LIMIT 1) FROM t",
         "SELECT id FROM t ORDER BY id IN (SELECT 1)",
-        "SELECT (SELECT max(id) FROM t WHERE id < v.x) FROM (VALUES 2, 3) v(x)",
+        "SELECT (SELECT max(id) FROM t WHERE id < v.x) FROM (SELECT rand() AS x) v",
         "SELECT t.id FROM t LEFT JOIN t b ON t.id = b.id AND b.id IN (SELECT 1)",
         "SELECT id FROM t WHERE (id, grp) NOT IN (SELECT 1, 'x')",
         "SELECT (SELECT approx_distinct(x) FROM UNNEST(t.arr) AS u(x)) FROM t",

@@ -1,0 +1,286 @@
+//! Scalar queries whose rows are compared with the row outside by more than equations.
+//!
+//! ```text
+//! SELECT (SELECT sum(u.n) FROM u WHERE u.day <= t.day) FROM t
+//!      ─► SELECT (SELECT sum(u.n) FROM u, (SELECT DISTINCT day FROM t) o WHERE u.day <= o.day AND o.day = t.day) FROM t
+//! ```
+//!
+//! The optimizer puts the rows of an aggregate together by what is equal to the row outside. So the values of the rows outside become a
+//! relation inside, which is compared with as the query says, and is equal to them.
+
+use super::correlated::{Kind, holds, is_equation, is_uneven, lateral};
+use crate::dialect::operators::own;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, TableReference};
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, Filter, Join, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort, Subquery, SubqueryAlias, Window,
+    lit, when,
+};
+use std::sync::Arc;
+
+/// The name of the relation of values outside.
+const OUTSIDE: &str = "owlet_outside";
+
+/// `plan` with such queries as ones whose conditions on the row outside are equations, where that can be.
+///
+/// # Errors
+/// None for plans that the planner made.
+pub(super) fn with_values_outside(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up_with_subqueries(|node| {
+        let node = match node {
+            LogicalPlan::Join(join) => match lateral(&join.right) {
+                Some(query) if is_uneven(query, Kind::Lateral)? => {
+                    let query = LogicalPlan::Subquery(rewritten(query.clone(), &[join.left.as_ref().clone()])?);
+                    let right = match join.right.as_ref() {
+                        LogicalPlan::SubqueryAlias(alias) => {
+                            LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(query), alias.alias.clone())?)
+                        }
+                        _ => query,
+                    };
+                    LogicalPlan::Join(Join { right: Arc::new(right), ..join })
+                }
+                _ => LogicalPlan::Join(join),
+            },
+            node => node,
+        };
+        let inputs: Vec<LogicalPlan> = node.inputs().into_iter().cloned().collect();
+        node.map_expressions(|expression| {
+            expression.transform_up(|part| match Kind::of(&part) {
+                Some((query, kind)) if is_uneven(query, kind)? => {
+                    let query = rewritten(query.clone(), &inputs)?;
+                    Ok(Transformed::yes(match part {
+                        Expr::Exists(exists) => Expr::Exists(Exists { subquery: query, ..exists }),
+                        Expr::InSubquery(within) => Expr::InSubquery(InSubquery { subquery: query, ..within }),
+                        Expr::SetComparison(set) => Expr::SetComparison(SetComparison { subquery: query, ..set }),
+                        _ => Expr::ScalarSubquery(query),
+                    }))
+                }
+                _ => Ok(Transformed::no(part)),
+            })
+        })
+    })?;
+    Ok(rewritten.data)
+}
+
+/// `query` over the rows outside that one of `inputs` has; as it is where none will do.
+fn rewritten(query: Subquery, inputs: &[LogicalPlan]) -> Result<Subquery> {
+    let plan = Arc::unwrap_or_clone(Arc::clone(&query.subquery)).transform_down(|node| match node {
+        LogicalPlan::Filter(filter) => match joined(&filter, inputs)? {
+            Some(plan) => Ok(Transformed::yes(plan)),
+            None => Ok(Transformed::no(LogicalPlan::Filter(filter))),
+        },
+        LogicalPlan::Subquery(_) => Ok(Transformed::new(node, false, TreeNodeRecursion::Jump)),
+        node => Ok(Transformed::no(node)),
+    })?;
+    if !plan.transformed {
+        return Ok(query);
+    }
+    let plan = plan.data.recompute_schema()?;
+    let outer_ref_columns = plan.all_out_ref_exprs();
+    Ok(Subquery { subquery: Arc::new(plan), outer_ref_columns, ..query })
+}
+
+/// The part of `plan` that has all rows with `columns`, perhaps more; none if it has them not.
+fn with_all<'a>(plan: &'a LogicalPlan, columns: &[Column]) -> Result<Option<&'a LogicalPlan>> {
+    if !columns.iter().all(|column| plan.schema().has_column(column)) {
+        return Ok(None);
+    }
+    match plan {
+        LogicalPlan::Window(Window { input, .. })
+        | LogicalPlan::Sort(Sort { input, .. })
+        | LogicalPlan::Limit(Limit { input, .. }) => with_all(input, columns),
+        plan => Ok((is_repeatable(plan)? || is_numbered(plan)?).then_some(plan)),
+    }
+}
+
+/// Whether `plan` numbers rows that are the same each time: which row has which number is not, but the numbers are.
+fn is_numbered(plan: &LogicalPlan) -> Result<bool> {
+    const NUMBERS: [&str; 4] = ["row_number", "rank", "dense_rank", "ntile"];
+    match plan {
+        LogicalPlan::Projection(Projection { input, expr, .. }) if !expr.iter().any(Expr::is_volatile) => is_numbered(input),
+        LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => is_numbered(input),
+        LogicalPlan::Window(Window { input, window_expr, .. }) => {
+            let numbers = |expression: &Expr| matches!(expression.clone().unalias(), Expr::WindowFunction(window) if NUMBERS.contains(&window.fun.name()));
+            Ok(window_expr.iter().all(numbers) && (is_repeatable(input)? || is_numbered(input)?))
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Whether a query within `part` refers to a row further outside than `schema`.
+fn goes_further(part: &Expr, schema: &DFSchema) -> Result<bool> {
+    part.exists(|inner| {
+        let columns = Kind::of(inner).map_or(&[][..], |(query, _)| &query.outer_ref_columns);
+        let is_further = |column: &Expr| matches!(column, Expr::OuterReferenceColumn(_, column) if !schema.has_column(column));
+        Ok(columns.iter().any(is_further))
+    })
+}
+
+/// The rows of `filter` beside the values outside that they are for; none if its conditions are equations already.
+fn joined(filter: &Filter, inputs: &[LogicalPlan]) -> Result<Option<LogicalPlan>> {
+    let parts = split_conjunction_owned(filter.predicate.clone());
+    let (uneven, others): (Vec<Expr>, Vec<Expr>) =
+        parts.into_iter().partition(|part| part.contains_outer() && !is_equation(part));
+    let mut columns: Vec<Column> = Vec::new();
+    for part in &uneven {
+        part.apply(|inner| {
+            if let Expr::OuterReferenceColumn(_, column) = inner
+                && !columns.contains(column)
+            {
+                columns.push(column.clone());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
+    let mut goes_further_out = false;
+    for part in uneven.iter().chain(&others) {
+        goes_further_out |= goes_further(part, filter.input.schema())?;
+    }
+    if columns.is_empty() || goes_further_out {
+        return Ok(None);
+    }
+    let mut outside = None;
+    for input in inputs {
+        outside = outside.or(with_all(input, &columns)?);
+    }
+    let Some(outside) = outside else { return Ok(None) };
+    let values =
+        columns.iter().enumerate().map(|(number, column)| Value::of(number, column, outside)).collect::<Option<Vec<_>>>();
+    let Some(values) = values else { return Ok(None) };
+    let (mut projected, mut equations) = (Vec::new(), Vec::new());
+    for value in &values {
+        projected.extend(value.columns()?);
+        equations.extend(value.equations()?);
+    }
+    let relation = LogicalPlanBuilder::from(outside.clone()).project(projected)?.distinct()?.alias(OUTSIDE)?.build()?;
+    let inside = |part: Expr| {
+        let replaced = part.transform(|inner| match &inner {
+            Expr::OuterReferenceColumn(_, column) => {
+                let number = columns.iter().position(|known| known == column).unwrap_or_default();
+                Ok(Transformed::yes(named("value", number)))
+            }
+            _ => Ok(Transformed::no(inner)),
+        })?;
+        Ok(replaced.data)
+    };
+    let uneven = uneven.into_iter().map(inside).collect::<Result<Vec<_>>>()?;
+    let conditions = others.into_iter().chain(uneven).chain(equations);
+    let Some(condition) = conjunction(conditions) else { return Ok(None) };
+    let own: Vec<Expr> = filter.input.schema().columns().into_iter().map(Expr::Column).collect();
+    let joined = LogicalPlanBuilder::from(Arc::clone(&filter.input)).cross_join(relation)?.filter(condition)?.project(own)?;
+    joined.build().map(Some)
+}
+
+fn named(what: &str, number: usize) -> Expr {
+    Expr::Column(Column::new(Some(TableReference::bare(OUTSIDE)), format!("{what}{number}")))
+}
+
+/// A column of the rows outside.
+struct Value {
+    number: usize,
+    column: Column,
+    outer: Expr,
+    /// The function that gives the bits of it, for doubles and reals: their `=` is not that of the values.
+    bits: Option<&'static str>,
+    /// What stands for NULL in the equation.
+    default: Option<ScalarValue>,
+}
+
+impl Value {
+    /// None for one that is not in `outside`, or of a type whose `=` is more than that of the values.
+    fn of(number: usize, column: &Column, outside: &LogicalPlan) -> Option<Self> {
+        let (qualifier, field) = outside.schema().qualified_field_from_column(column).ok()?;
+        let kind = field.data_type();
+        let is_plain = kind.is_integer()
+            || matches!(
+                kind,
+                DataType::Boolean
+                    | DataType::Float32
+                    | DataType::Float64
+                    | DataType::Decimal128(..)
+                    | DataType::Date32
+                    | DataType::Timestamp(..)
+                    | DataType::Utf8
+                    | DataType::Utf8View
+            );
+        if !is_plain || !field.metadata().is_empty() {
+            return None;
+        }
+        let bits = match kind {
+            DataType::Float64 => Some("to_ieee754_64"),
+            DataType::Float32 => Some("to_ieee754_32"),
+            _ => None,
+        };
+        let default = if bits.is_some() { Ok(ScalarValue::Binary(Some(Vec::new()))) } else { ScalarValue::new_default(kind) };
+        let default = Some(default.ok()?).filter(|_| field.is_nullable());
+        let column = Column::new(qualifier.cloned(), field.name());
+        let outer = Expr::OuterReferenceColumn(Arc::clone(field), column.clone());
+        Some(Self { number, column, outer, bits, default })
+    }
+
+    /// What `value` is in the equation.
+    fn key(&self, value: &Expr) -> Result<Expr> {
+        let key = match self.bits {
+            Some(bits) => own(bits, vec![value.clone()])?,
+            None => value.clone(),
+        };
+        match &self.default {
+            Some(default) => when(value.clone().is_null(), lit(default.clone())).otherwise(key),
+            None => Ok(key),
+        }
+    }
+
+    fn columns(&self) -> Result<Vec<Expr>> {
+        let value = Expr::Column(self.column.clone());
+        let named = |expression: Expr, what: &str| expression.alias(format!("{what}{}", self.number));
+        let mut columns = vec![named(value.clone(), "value"), named(self.key(&value)?, "key")];
+        columns.extend(self.default.is_some().then(|| named(value.is_null(), "null")));
+        Ok(columns)
+    }
+
+    fn equations(&self) -> Result<Vec<Expr>> {
+        let mut equations = vec![named("key", self.number).eq(self.key(&self.outer)?)];
+        equations.extend(self.default.is_some().then(|| named("null", self.number).eq(self.outer.clone().is_null())));
+        Ok(equations)
+    }
+}
+
+/// Whether two evaluations of `plan` give the same rows.
+fn is_repeatable(plan: &LogicalPlan) -> Result<bool> {
+    let mut is_repeatable = !holds(plan)?;
+    plan.apply_with_subqueries(|node| {
+        is_repeatable &= match node {
+            LogicalPlan::TableScan(_)
+            | LogicalPlan::Projection(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Subquery(_)
+            | LogicalPlan::Join(_)
+            | LogicalPlan::Union(_)
+            | LogicalPlan::Distinct(_)
+            | LogicalPlan::Values(_)
+            | LogicalPlan::Unnest(_)
+            | LogicalPlan::EmptyRelation(_) => true,
+            // Sums of doubles and first elements depend on the order of rows.
+            LogicalPlan::Aggregate(aggregate) => aggregate.aggr_expr.iter().all(|function| {
+                let kind = function.to_field(aggregate.input.schema()).map(|(_, field)| field.data_type().clone());
+                let is_exact = kind.is_ok_and(|kind| !kind.is_floating());
+                matches!(function.clone().unalias(), Expr::AggregateFunction(call) if match call.func.name() {
+                    "count" | "min" | "max" => true,
+                    "sum" => is_exact,
+                    _ => false,
+                })
+            }),
+            _ => false,
+        };
+        node.apply_expressions(|expression| {
+            is_repeatable &= !expression.is_volatile();
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(if is_repeatable { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    })?;
+    Ok(is_repeatable)
+}
