@@ -262,13 +262,10 @@ impl Kind {
     }
 }
 
-/// Whether `query` puts rows together that are compared with the row outside by more than equations.
-pub(super) fn is_uneven(query: &Subquery, kind: Kind) -> Result<bool> {
-    Ok(has_uneven_condition(&query.subquery)? && Walk::of(query, kind)? == Some(UNEVEN))
+/// What is not supported of `query`, if anything.
+pub(super) fn problem(query: &Subquery, kind: Kind) -> Result<Option<&'static str>> {
+    Walk::of(query, kind)
 }
-
-/// What is refused of conditions that are no equations.
-const UNEVEN: &str = "an aggregate over rows that are compared to the row outside by anything but =";
 
 /// What is between a node and the top of its query.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -356,7 +353,7 @@ impl Walk {
         // What is put together twice exists all the same.
         let counts = has_functions || matches!(self.kind, Kind::Scalar | Kind::Lateral);
         let is_wrong = counts && has_uneven_condition(node)?;
-        Ok(is_wrong.then_some(UNEVEN))
+        Ok(is_wrong.then_some("an aggregate over rows that are compared to the row outside by anything but ="))
     }
 }
 

@@ -1,12 +1,14 @@
 //! A statement to a logical plan: finds the tables that it names and gives errors their place in the text.
 
 mod again;
+mod by_key;
 mod calls;
 mod columns;
 mod correlated;
 mod culprit;
 mod distinct;
 mod elements;
+mod joinable;
 mod membership;
 mod names;
 mod nullable;
@@ -156,7 +158,7 @@ fn planned_whole(names: &Names<'_>, query: &Query) -> Result<LogicalPlan> {
         .and_then(without_lateral)
         .and_then(sets::with_counts)
         .and_then(correlated::with_single_rows)
-        .and_then(outside::with_values_outside)
+        .and_then(joinable::with_joinable_queries)
         .and_then(placed::with_columns)
         .and_then(membership::with_memberships)
         .and_then(nullable::with_nullable_subqueries)

@@ -1,4 +1,4 @@
-//! Scalar queries whose rows are compared with the row outside by more than equations.
+//! Queries whose rows are put together and compared with the row outside by more than equations.
 //!
 //! ```text
 //! SELECT (SELECT sum(u.n) FROM u WHERE u.day <= t.day) FROM t
@@ -8,65 +8,27 @@
 //! The optimizer puts the rows of an aggregate together by what is equal to the row outside. So the values of the rows outside become a
 //! relation inside, which is compared with as the query says, and is equal to them.
 
-use super::correlated::{Kind, holds, is_equation, is_uneven, lateral};
+use super::correlated::{Kind, holds, is_equation};
 use crate::dialect::operators::own;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, TableReference};
-use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, Filter, Join, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort, Subquery, SubqueryAlias, Window,
-    lit, when,
+    Expr, ExprSchemable, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort, Subquery, SubqueryAlias, Window, lit,
+    when,
 };
 use std::sync::Arc;
 
 /// The name of the relation of values outside.
 const OUTSIDE: &str = "owlet_outside";
 
-/// `plan` with such queries as ones whose conditions on the row outside are equations, where that can be.
+/// `query` with conditions on the row outside that are equations, over the rows outside that one of `inputs` has; as it is where none
+/// will do.
 ///
 /// # Errors
 /// None for plans that the planner made.
-pub(super) fn with_values_outside(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up_with_subqueries(|node| {
-        let node = match node {
-            LogicalPlan::Join(join) => match lateral(&join.right) {
-                Some(query) if is_uneven(query, Kind::Lateral)? => {
-                    let query = LogicalPlan::Subquery(rewritten(query.clone(), &[join.left.as_ref().clone()])?);
-                    let right = match join.right.as_ref() {
-                        LogicalPlan::SubqueryAlias(alias) => {
-                            LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(query), alias.alias.clone())?)
-                        }
-                        _ => query,
-                    };
-                    LogicalPlan::Join(Join { right: Arc::new(right), ..join })
-                }
-                _ => LogicalPlan::Join(join),
-            },
-            node => node,
-        };
-        let inputs: Vec<LogicalPlan> = node.inputs().into_iter().cloned().collect();
-        node.map_expressions(|expression| {
-            expression.transform_up(|part| match Kind::of(&part) {
-                Some((query, kind)) if is_uneven(query, kind)? => {
-                    let query = rewritten(query.clone(), &inputs)?;
-                    Ok(Transformed::yes(match part {
-                        Expr::Exists(exists) => Expr::Exists(Exists { subquery: query, ..exists }),
-                        Expr::InSubquery(within) => Expr::InSubquery(InSubquery { subquery: query, ..within }),
-                        Expr::SetComparison(set) => Expr::SetComparison(SetComparison { subquery: query, ..set }),
-                        _ => Expr::ScalarSubquery(query),
-                    }))
-                }
-                _ => Ok(Transformed::no(part)),
-            })
-        })
-    })?;
-    Ok(rewritten.data)
-}
-
-/// `query` over the rows outside that one of `inputs` has; as it is where none will do.
-fn rewritten(query: Subquery, inputs: &[LogicalPlan]) -> Result<Subquery> {
+pub(super) fn with_values_outside(query: Subquery, inputs: &[LogicalPlan]) -> Result<Subquery> {
     let plan = Arc::unwrap_or_clone(Arc::clone(&query.subquery)).transform_down(|node| match node {
         LogicalPlan::Filter(filter) => match joined(&filter, inputs)? {
             Some(plan) => Ok(Transformed::yes(plan)),
