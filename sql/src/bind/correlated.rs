@@ -5,6 +5,7 @@
 
 use super::elements;
 use super::nullable::has_one_row;
+use super::outside::goes_further;
 use crate::dialect::filters::has_total;
 use crate::dialect::lateral::with_columns;
 use crate::dialect::one_row::OneRow;
@@ -208,17 +209,18 @@ fn only_row(query: Subquery) -> Result<Expr> {
 
 /// What is not supported of the queries in `plan` that refer to the row outside, if anything.
 pub(super) fn unsupported(plan: &LogicalPlan) -> Result<Option<&'static str>> {
+    const FURTHER: &str = "a query that refers to a row outside of the query around it, in this place";
     let mut found = None;
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::Join(join) = node
             && let Some(query) = lateral(&join.right)
         {
-            found = found.or(Walk::of(query, Kind::Lateral)?);
+            found = found.or(Walk::of(query, Kind::Lateral)?).or(goes_further(&query.subquery)?.then_some(FURTHER));
         }
         node.apply_expressions(|expression| {
             expression.apply(|part| {
                 if let Some((query, kind)) = Kind::of(part) {
-                    found = found.or(Walk::of(query, kind)?);
+                    found = found.or(Walk::of(query, kind)?).or(goes_further(&query.subquery)?.then_some(FURTHER));
                 }
                 Ok(TreeNodeRecursion::Continue)
             })
@@ -258,6 +260,17 @@ impl Kind {
             Expr::SetComparison(set) => Some((&set.subquery, Self::In)),
             Expr::ScalarSubquery(query) => Some((query, Self::Scalar)),
             _ => None,
+        }
+    }
+
+    /// `part` over `query` instead of its own.
+    pub(super) fn with(part: Expr, query: Subquery) -> Expr {
+        match part {
+            Expr::Exists(exists) => Expr::Exists(Exists { subquery: query, ..exists }),
+            Expr::InSubquery(within) => Expr::InSubquery(InSubquery { subquery: query, ..within }),
+            Expr::SetComparison(set) => Expr::SetComparison(SetComparison { subquery: query, ..set }),
+            Expr::ScalarSubquery(_) => Expr::ScalarSubquery(query),
+            other => other,
         }
     }
 }

@@ -2,11 +2,10 @@
 
 use super::by_key::by_key;
 use super::correlated::{Kind, lateral, problem};
-use super::outside::with_values_outside;
-use datafusion::common::Result;
+use super::outside::{goes_further, with_values_outside};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
-use datafusion::logical_expr::{Expr, Join, LogicalPlan, Subquery, SubqueryAlias};
+use datafusion::common::{JoinType, Result, Spans};
+use datafusion::logical_expr::{Join, LogicalPlan, Subquery, SubqueryAlias};
 use std::sync::Arc;
 
 /// `plan` with queries that are compared with the row outside, cut off and numbered for it by equations only, where that can be.
@@ -24,12 +23,7 @@ pub(super) fn with_joinable_queries(plan: LogicalPlan) -> Result<LogicalPlan> {
             expression.transform_up(|part| {
                 let Some((query, kind)) = Kind::of(&part) else { return Ok(Transformed::no(part)) };
                 let Some(query) = joinable(query, kind, &inputs)? else { return Ok(Transformed::no(part)) };
-                Ok(Transformed::yes(match part {
-                    Expr::Exists(exists) => Expr::Exists(Exists { subquery: query, ..exists }),
-                    Expr::InSubquery(within) => Expr::InSubquery(InSubquery { subquery: query, ..within }),
-                    Expr::SetComparison(set) => Expr::SetComparison(SetComparison { subquery: query, ..set }),
-                    _ => Expr::ScalarSubquery(query),
-                }))
+                Ok(Transformed::yes(Kind::with(part, query)))
             })
         })
     })?;
@@ -37,24 +31,42 @@ pub(super) fn with_joinable_queries(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 fn lateral_joined(join: Join) -> Result<Join> {
-    let Some(query) = lateral(&join.right) else { return Ok(join) };
-    let Some(query) = joinable(query, Kind::Lateral, std::slice::from_ref(join.left.as_ref()))? else { return Ok(join) };
-    let query = LogicalPlan::Subquery(query);
-    let right = match join.right.as_ref() {
-        LogicalPlan::SubqueryAlias(alias) => {
-            LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(query), alias.alias.clone())?)
-        }
-        _ => query,
+    let (alias, right) = match join.right.as_ref() {
+        LogicalPlan::SubqueryAlias(alias) => (Some(alias.alias.clone()), &alias.input),
+        _ => (None, &join.right),
     };
-    Ok(Join { right: Arc::new(right), ..join })
+    // To the planner a query is one of LATERAL only if it refers to the row outside itself.
+    let query = match (lateral(&join.right), join.join_type) {
+        (Some(query), _) => query.clone(),
+        (None, JoinType::Inner | JoinType::Left) if goes_further(right)? => {
+            Subquery { subquery: Arc::clone(right), outer_ref_columns: Vec::new(), spans: Spans::default() }
+        }
+        _ => return Ok(join),
+    };
+    let Some(query) = joinable(&query, Kind::Lateral, std::slice::from_ref(join.left.as_ref()))? else { return Ok(join) };
+    if query.outer_ref_columns.is_empty() {
+        return Ok(join);
+    }
+    let query = Arc::new(LogicalPlan::Subquery(query));
+    let right = match alias {
+        Some(alias) => Arc::new(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(query, alias)?)),
+        None => query,
+    };
+    Ok(Join { right, ..join })
 }
 
 /// `query`, if it is none that joins are made of, in another form; none if it is one, or has no such form.
 fn joinable(query: &Subquery, kind: Kind, inputs: &[LogicalPlan]) -> Result<Option<Subquery>> {
-    if problem(query, kind)?.is_none() {
+    let goes_further = goes_further(&query.subquery)?;
+    if !goes_further && problem(query, kind)?.is_none() {
         return Ok(None);
     }
-    let query = with_values_outside(query.clone(), inputs)?;
+    let mut query = with_values_outside(query.clone(), inputs)?;
+    if goes_further {
+        // Queries within have more to refer to now.
+        let plan = with_joinable_queries(Arc::unwrap_or_clone(query.subquery))?;
+        query = Subquery { outer_ref_columns: plan.all_out_ref_exprs(), subquery: Arc::new(plan), ..query };
+    }
     let keyed = if problem(&query, kind)?.is_some() { by_key(&query, kind)? } else { None };
     Ok(Some(keyed.unwrap_or(query)))
 }

@@ -6,22 +6,24 @@
 //! ```
 //!
 //! The optimizer puts the rows of an aggregate together by what is equal to the row outside. So the values of the rows outside become a
-//! relation inside, which is compared with as the query says, and is equal to them.
+//! relation inside, which is compared with as the query says, and is equal to them. Queries further inside that refer to the row outside
+//! refer to that relation, too.
 
 use super::correlated::{Kind, holds, is_equation};
 use crate::dialect::operators::own;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, TableReference};
-use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjunction_owned};
 use datafusion::logical_expr::{
     Expr, ExprSchemable, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort, Subquery, SubqueryAlias, Window, lit,
     when,
 };
+use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The name of the relation of values outside.
-const OUTSIDE: &str = "owlet_outside";
+/// What the names of relations of values outside start with.
+const OUTSIDE: &str = "owlet_outside_";
 
 /// `query` with conditions on the row outside that are equations, over the rows outside that one of `inputs` has; as it is where none
 /// will do.
@@ -72,36 +74,105 @@ fn is_numbered(plan: &LogicalPlan) -> Result<bool> {
     }
 }
 
-/// Whether a query within `part` refers to a row further outside than `schema`.
-fn goes_further(part: &Expr, schema: &DFSchema) -> Result<bool> {
-    part.exists(|inner| {
-        let columns = Kind::of(inner).map_or(&[][..], |(query, _)| &query.outer_ref_columns);
-        let is_further = |column: &Expr| matches!(column, Expr::OuterReferenceColumn(_, column) if !schema.has_column(column));
-        Ok(columns.iter().any(is_further))
+/// Whether a query within `plan` refers to a row that is further outside than its own.
+///
+/// # Errors
+/// None for plans that the planner made.
+pub(super) fn goes_further(plan: &LogicalPlan) -> Result<bool> {
+    plan.exists(|node| {
+        let schema = merge_schema(&node.inputs());
+        let mut found = false;
+        node.apply_expressions(|part| {
+            found |= !further(part, &schema)?.is_empty();
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(found)
     })
+}
+
+/// The columns that queries within `part` refer to, and neither `schema` nor they have: of a row further outside.
+fn further(part: &Expr, schema: &DFSchema) -> Result<Vec<Column>> {
+    let (mut found, mut own) = (Vec::new(), Vec::new());
+    part.apply(|inner| {
+        if let Some((query, _)) = Kind::of(inner) {
+            query.subquery.apply_with_subqueries(|node| {
+                own.push(Arc::clone(node.schema()));
+                node.apply_expressions(|expression| {
+                    expression.apply(|inner| {
+                        if let Expr::OuterReferenceColumn(_, column) = inner {
+                            found.push(column.clone());
+                        }
+                        Ok(TreeNodeRecursion::Continue)
+                    })
+                })
+            })?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    found.retain(|column| !schema.has_column(column) && !own.iter().any(|schema| schema.has_column(column)));
+    Ok(found)
+}
+
+/// `part` with the columns of the row outside as those of the relation; queries within refer to the relation.
+fn inside(part: Expr, columns: &[Column], relation: &TableReference, schema: &DFSchema) -> Result<Expr> {
+    let number = |column: &Column| columns.iter().position(|known| known == column);
+    let value = |number: usize| named(relation, "value", number);
+    let replaced = part.transform(|inner| {
+        if let Some((query, _)) = Kind::of(&inner) {
+            let plan = query.subquery.as_ref().clone().transform_up_with_subqueries(|node| {
+                node.map_expressions(|expression| {
+                    expression.transform(|inner| match inner {
+                        Expr::OuterReferenceColumn(field, column) if !schema.has_column(&column) => {
+                            let column = number(&column).map_or(column, |number| value(number));
+                            Ok(Transformed::yes(Expr::OuterReferenceColumn(field, column)))
+                        }
+                        inner => Ok(Transformed::no(inner)),
+                    })
+                })
+            })?;
+            let outer_ref_columns = plan.data.all_out_ref_exprs();
+            let query = Subquery { subquery: Arc::new(plan.data), outer_ref_columns, ..query.clone() };
+            return Ok(Transformed::new(Kind::with(inner, query), true, TreeNodeRecursion::Jump));
+        }
+        Ok(match &inner {
+            Expr::OuterReferenceColumn(_, column) => match number(column) {
+                Some(number) => Transformed::yes(Expr::Column(value(number))),
+                None => Transformed::no(inner),
+            },
+            _ => Transformed::no(inner),
+        })
+    })?;
+    Ok(replaced.data)
 }
 
 /// The rows of `filter` beside the values outside that they are for; none if its conditions are equations already.
 fn joined(filter: &Filter, inputs: &[LogicalPlan]) -> Result<Option<LogicalPlan>> {
-    let parts = split_conjunction_owned(filter.predicate.clone());
-    let (uneven, others): (Vec<Expr>, Vec<Expr>) =
-        parts.into_iter().partition(|part| part.contains_outer() && !is_equation(part));
-    let mut columns: Vec<Column> = Vec::new();
-    for part in &uneven {
+    let schema = filter.input.schema();
+    let (mut columns, mut uneven, mut others): (Vec<Column>, Vec<Expr>, Vec<Expr>) = Default::default();
+    for part in split_conjunction_owned(filter.predicate.clone()) {
+        let mut found = further(&part, schema)?;
+        let is_known = |column: &Column| inputs.iter().any(|input| input.schema().has_column(column));
+        found.retain(is_known);
+        let is_of_others =
+            part.exists(|inner| Ok(matches!(inner, Expr::OuterReferenceColumn(_, column) if !is_known(column))))?;
+        if is_of_others || found.is_empty() && (!part.contains_outer() || is_equation(&part)) {
+            others.push(part);
+            continue;
+        }
         part.apply(|inner| {
-            if let Expr::OuterReferenceColumn(_, column) = inner
-                && !columns.contains(column)
-            {
-                columns.push(column.clone());
+            if let Expr::OuterReferenceColumn(_, column) = inner {
+                found.push(column.clone());
             }
             Ok(TreeNodeRecursion::Continue)
         })?;
+        for column in found {
+            if !columns.contains(&column) {
+                columns.push(column);
+            }
+        }
+        uneven.push(part);
     }
-    let mut goes_further_out = false;
-    for part in uneven.iter().chain(&others) {
-        goes_further_out |= goes_further(part, filter.input.schema())?;
-    }
-    if columns.is_empty() || goes_further_out {
+    if columns.is_empty() {
         return Ok(None);
     }
     let mut outside = None;
@@ -112,32 +183,39 @@ fn joined(filter: &Filter, inputs: &[LogicalPlan]) -> Result<Option<LogicalPlan>
     let values =
         columns.iter().enumerate().map(|(number, column)| Value::of(number, column, outside)).collect::<Option<Vec<_>>>();
     let Some(values) = values else { return Ok(None) };
+    let relation = relation_for(filter, inputs)?;
     let (mut projected, mut equations) = (Vec::new(), Vec::new());
     for value in &values {
         projected.extend(value.columns()?);
-        equations.extend(value.equations()?);
+        equations.extend(value.equations(&relation)?);
     }
-    let relation = LogicalPlanBuilder::from(outside.clone()).project(projected)?.distinct()?.alias(OUTSIDE)?.build()?;
-    let inside = |part: Expr| {
-        let replaced = part.transform(|inner| match &inner {
-            Expr::OuterReferenceColumn(_, column) => {
-                let number = columns.iter().position(|known| known == column).unwrap_or_default();
-                Ok(Transformed::yes(named("value", number)))
-            }
-            _ => Ok(Transformed::no(inner)),
-        })?;
-        Ok(replaced.data)
-    };
-    let uneven = uneven.into_iter().map(inside).collect::<Result<Vec<_>>>()?;
+    let rows = LogicalPlanBuilder::from(outside.clone()).project(projected)?.distinct()?.alias(relation.clone())?.build()?;
+    let uneven = uneven.into_iter().map(|part| inside(part, &columns, &relation, schema)).collect::<Result<Vec<_>>>()?;
     let conditions = others.into_iter().chain(uneven).chain(equations);
     let Some(condition) = conjunction(conditions) else { return Ok(None) };
     let own: Vec<Expr> = filter.input.schema().columns().into_iter().map(Expr::Column).collect();
-    let joined = LogicalPlanBuilder::from(Arc::clone(&filter.input)).cross_join(relation)?.filter(condition)?.project(own)?;
+    let joined = LogicalPlanBuilder::from(Arc::clone(&filter.input)).cross_join(rows)?.filter(condition)?.project(own)?;
     joined.build().map(Some)
 }
 
-fn named(what: &str, number: usize) -> Expr {
-    Expr::Column(Column::new(Some(TableReference::bare(OUTSIDE)), format!("{what}{number}")))
+/// A name for a relation that no other one of its kind has in `filter`, in `inputs` and in the queries within.
+fn relation_for(filter: &Filter, inputs: &[LogicalPlan]) -> Result<TableReference> {
+    let mut used = HashSet::new();
+    let filter = LogicalPlan::Filter(filter.clone());
+    for plan in inputs.iter().chain([&filter]) {
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::SubqueryAlias(alias) = node {
+                used.insert(alias.alias.table().to_string());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
+    let free = (0..).map(|number| format!("{OUTSIDE}{number}")).find(|name| !used.contains(name));
+    Ok(TableReference::bare(free.unwrap_or_default()))
+}
+
+fn named(relation: &TableReference, what: &str, number: usize) -> Column {
+    Column::new(Some(relation.clone()), format!("{what}{number}"))
 }
 
 /// A column of the rows outside.
@@ -203,9 +281,11 @@ impl Value {
         Ok(columns)
     }
 
-    fn equations(&self) -> Result<Vec<Expr>> {
-        let mut equations = vec![named("key", self.number).eq(self.key(&self.outer)?)];
-        equations.extend(self.default.is_some().then(|| named("null", self.number).eq(self.outer.clone().is_null())));
+    fn equations(&self, relation: &TableReference) -> Result<Vec<Expr>> {
+        let mut equations = vec![Expr::Column(named(relation, "key", self.number)).eq(self.key(&self.outer)?)];
+        equations.extend(
+            self.default.is_some().then(|| Expr::Column(named(relation, "null", self.number)).eq(self.outer.clone().is_null())),
+        );
         Ok(equations)
     }
 }
