@@ -125,9 +125,8 @@ fn unplanned(error: DataFusionError) -> Error {
         let text = "NOT_SUPPORTED: rows in an order that is not found to be kept: write what they are sorted by in a column of a subquery";
         return Error::invalid(text);
     }
-    if NO_JOIN.iter().any(|words| error.message.contains(words)) {
-        let text = "NOT_SUPPORTED: a query in this place, or one that refers to the row outside in this way: write it in a column of a subquery, or as a join";
-        return Error::invalid(text);
+    if NO_JOIN.iter().any(|words| error.message.contains(words)) || sql::message::is_of_made_columns(&error.message) {
+        return Error::invalid(sql::message::NO_JOIN);
     }
     sql::message::with_athenas_words(error)
 }

@@ -94,7 +94,22 @@ fn prefix(place: Option<Location>) -> String {
 /// An error of planning `query` with Athena's name for it, its place, and a suggestion for a name that is not there.
 pub(crate) fn planning_error(error: DataFusionError, query: Option<&Query>) -> Error {
     let error = with_athenas_name(error, query);
+    if is_of_made_columns(&error.message) {
+        return Error::invalid(NO_JOIN);
+    }
     Error { message: without_made_names(&error.message), ..error }
+}
+
+/// What is said of a query inside that no join can be made of.
+pub const NO_JOIN: &str = "NOT_SUPPORTED: a query in this place, or one that refers to the row outside in this way: write it in a column of a subquery, or as a join";
+
+/// Whether a message is about columns that the planner made for a query inside, and does not find.
+pub fn is_of_made_columns(message: &str) -> bool {
+    let is_of_names =
+        message.contains("No field named") || message.contains("Schema contains") || message.contains("of one name");
+    let made =
+        ["owlet_outside_", "owlet_exists", "owlet_compared_", "owlet_outer_", "owlet_by_key", "__scalar_sq_", "__correlated_sq_"];
+    is_of_names && made.iter().any(|name| message.contains(name))
 }
 
 /// `message` without the names that queries in FROM have which are given none.

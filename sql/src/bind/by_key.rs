@@ -107,23 +107,27 @@ fn of_equations(filter: &Filter) -> Result<Option<Keyed>> {
     let (equations, others): (Vec<Expr>, Vec<Expr>) =
         split_conjunction_owned(filter.predicate.clone()).into_iter().partition(is_equation);
     let (outer, own): (Vec<Expr>, Vec<Expr>) = equations.into_iter().partition(Expr::contains_outer);
-    if holds(&filter.input)? || others.iter().any(Expr::contains_outer) {
+    if others.iter().any(Expr::contains_outer) {
         return Ok(None);
     }
-    let (mut columns, mut keys) = (Vec::new(), Vec::new());
-    for (number, equation) in outer.into_iter().enumerate() {
+    let below = match holds(&filter.input)? {
+        true => keyed(&filter.input)?,
+        false => Some(Keyed { plan: filter.input.as_ref().clone(), keys: Vec::new() }),
+    };
+    let Some(Keyed { plan, mut keys }) = below else { return Ok(None) };
+    let mut columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+    for equation in outer {
         let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = equation else { return Ok(None) };
         let (inner, outer) = if left.any_column_refs() { (left, right) } else { (right, left) };
-        let name = format!("{KEY}{number}");
+        let name = format!("{KEY}{}", keys.len());
         columns.push(inner.alias(&name));
         keys.push((Column::from_name(name), *outer));
     }
-    let all = filter.input.schema().columns().into_iter().map(Expr::Column).chain(columns);
-    let mut plan = LogicalPlanBuilder::from(Arc::clone(&filter.input));
+    let mut plan = LogicalPlanBuilder::from(plan);
     if let Some(condition) = conjunction(others.into_iter().chain(own)) {
         plan = plan.filter(condition)?;
     }
-    Ok(Some(Keyed { plan: plan.project(all)?.build()?, keys }))
+    Ok(Some(Keyed { plan: plan.project(columns)?.build()?, keys }))
 }
 
 fn projected(columns: &[Expr], below: Keyed) -> Result<Keyed> {

@@ -371,7 +371,7 @@ impl Walk {
 }
 
 /// Whether a limit leaves one row of any.
-fn has_first_row(limit: &Limit) -> Result<bool> {
+pub(super) fn has_first_row(limit: &Limit) -> Result<bool> {
     let has_fetch = match limit.get_fetch_type()? {
         FetchType::Literal(fetch) => fetch.is_none_or(|rows| rows > 0),
         FetchType::UnsupportedExpr => false,

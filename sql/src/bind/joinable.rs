@@ -1,7 +1,7 @@
 //! Queries that refer to the row outside in the forms that the optimizer makes joins of.
 
 use super::by_key::by_key;
-use super::correlated::{Kind, lateral, problem};
+use super::correlated::{Kind, has_first_row, holds, lateral, problem};
 use super::outside::{goes_further, with_values_outside};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinType, Result, Spans};
@@ -57,9 +57,11 @@ fn lateral_joined(join: Join) -> Result<Join> {
 
 /// `query`, if it is none that joins are made of, in another form; none if it is one, or has no such form.
 fn joinable(query: &Subquery, kind: Kind, inputs: &[LogicalPlan]) -> Result<Option<Subquery>> {
+    let unlimited = if kind == Kind::Exists { without_limit(query)? } else { None };
+    let query = unlimited.as_ref().unwrap_or(query);
     let goes_further = goes_further(&query.subquery)?;
-    if !goes_further && problem(query, kind)?.is_none() {
-        return Ok(None);
+    if !goes_further && !has_groups(&query.subquery)? && problem(query, kind)?.is_none() {
+        return Ok(unlimited);
     }
     let mut query = with_values_outside(query.clone(), inputs)?;
     if goes_further {
@@ -67,6 +69,23 @@ fn joinable(query: &Subquery, kind: Kind, inputs: &[LogicalPlan]) -> Result<Opti
         let plan = with_joinable_queries(Arc::unwrap_or_clone(query.subquery))?;
         query = Subquery { outer_ref_columns: plan.all_out_ref_exprs(), subquery: Arc::new(plan), ..query };
     }
-    let keyed = if problem(&query, kind)?.is_some() { by_key(&query, kind)? } else { None };
+    let has_problem = has_groups(&query.subquery)? || problem(&query, kind)?.is_some();
+    let keyed = if has_problem { by_key(&query, kind)? } else { None };
     Ok(Some(keyed.unwrap_or(query)))
+}
+
+/// Whether rows that are compared with the row outside are put together: the optimizer finds the columns of such in some places only.
+fn has_groups(plan: &LogicalPlan) -> Result<bool> {
+    plan.exists(|node| match node {
+        LogicalPlan::Distinct(_) => holds(node),
+        LogicalPlan::Aggregate(aggregate) if !aggregate.group_expr.is_empty() => holds(node),
+        _ => Ok(false),
+    })
+}
+
+/// The query of EXISTS without a limit that leaves a row if there is one.
+fn without_limit(query: &Subquery) -> Result<Option<Subquery>> {
+    let LogicalPlan::Limit(limit) = query.subquery.as_ref() else { return Ok(None) };
+    let is_harmless = has_first_row(limit)?;
+    Ok(is_harmless.then(|| Subquery { subquery: Arc::clone(&limit.input), ..query.clone() }))
 }

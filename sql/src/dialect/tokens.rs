@@ -273,6 +273,7 @@ impl Edits {
                     edits.wrap_rows(tokens, &closings, index + 1);
                 }
                 "TRIM" if tokens.get(index + 1) == Some(&Token::LParen) => edits.spell_trim(tokens, &closings, index),
+                "MAP" if tokens.get(index + 1) == Some(&Token::Lt) => edits.spell_map(tokens, index),
                 "" => edits.read_number(tokens, index)?,
                 "TABLE" if starts_query(tokens, index) && matches!(tokens.get(index + 1), Some(Token::Word(_))) => {
                     let words = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];

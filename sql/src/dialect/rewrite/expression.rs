@@ -52,6 +52,10 @@ impl Rewriter {
                 fields::of_parameters(lambda);
                 Ok(())
             }
+            Expr::Nested(inner) if matches!(inner.as_ref(), Expr::Lambda(_)) => {
+                let lambda = take(inner);
+                replace(expression, lambda)
+            }
             Expr::Substring { expr, substring_from: Some(from), substring_for, .. } => {
                 let mut args = vec![take(expr), take(from)];
                 args.extend(substring_for.as_mut().map(|length| take(length)));

@@ -72,6 +72,43 @@ impl Edits {
         }
     }
 
+    /// The type `map<k, v>` as `map(k, v)`, with other types within.
+    pub(super) fn spell_map(&mut self, tokens: &Tokens<'_>, index: usize) {
+        // Whether each open bracket is one of a map.
+        let (mut open, mut at) = (vec![true], index + 2);
+        let mut closings: Vec<(usize, Vec<Token>)> = Vec::new();
+        while !open.is_empty() {
+            let ends = match tokens.get(at) {
+                Some(Token::Gt) => 1,
+                Some(Token::ShiftRight) => 2,
+                Some(Token::Word(_) | Token::Comma | Token::LParen | Token::RParen | Token::Number(..)) => 0,
+                Some(Token::Lt) => {
+                    open.push(tokens.word(at - 1) == "MAP");
+                    0
+                }
+                _ => return,
+            };
+            // The last one may be that of a type around this one.
+            let closed: Vec<bool> = (0..ends).map(|_| open.pop().unwrap_or(false)).collect();
+            if closed.contains(&true) {
+                let token = |is_map: bool| if is_map { Token::RParen } else { Token::Gt };
+                closings.push((at, closed.into_iter().map(token).collect()));
+            }
+            at += 1;
+        }
+        // A column of that name may be compared.
+        if !matches!(tokens.get(at), Some(Token::RParen | Token::Comma | Token::Gt | Token::ShiftRight)) {
+            return;
+        }
+        self.replace(index + 1, Token::LParen);
+        // A map around this one has closed what both end with.
+        for (at, closing) in closings {
+            if self.removed.insert(at) {
+                self.before.insert(at, closing);
+            }
+        }
+    }
+
     /// `= ANY (VALUES 1, 2)` as one of `(SELECT * FROM (VALUES 1, 2))`: the parser knows no other query there.
     pub(super) fn select_rows(&mut self, tokens: &Tokens<'_>, closings: &BTreeMap<usize, usize>, values: usize) {
         let (Some(open), Some(word)) = (values.checked_sub(1), values.checked_sub(2)) else { return };
