@@ -2,6 +2,7 @@
 
 use engine::write::{Compression, TextFormat, WriteFormat};
 use engine::{Error, Result};
+use sql::catalog::model::Parameters;
 use sql::catalog::{Table, check_input, field_separator};
 
 /// The format of new files of `table`.
@@ -42,6 +43,15 @@ pub(super) fn of_table(table: &Table) -> Result<WriteFormat> {
     if storage.and_then(|storage| storage.input_format.as_deref()).is_some_and(|input| input.contains("CloudTrail")) {
         return refused("files of CloudTrail are not written here");
     }
+    // What is written has the names of columns, and timestamps as they are.
+    let all: Parameters = {
+        let mut all = serde.map(|serde| serde.parameters.clone()).unwrap_or_default();
+        all.extend(table.parameters.clone());
+        all
+    };
+    if let Some(key) = all.keys().find(|key| key.starts_with("mapping.") || key.as_str() == "timestamp.formats") {
+        return refused(&format!("tables with the property {key} are not written here"));
+    }
     if library.ends_with("jsonserde") {
         return Ok(WriteFormat::Json(compression));
     }
@@ -51,7 +61,7 @@ pub(super) fn of_table(table: &Table) -> Result<WriteFormat> {
     if property(&["escape.delim"]).is_some() {
         return refused("text with an escape character is not written here");
     }
-    let delimiter = field_separator(&serde.map(|serde| serde.parameters.clone()).unwrap_or_default())?;
+    let delimiter = field_separator(&all)?;
     let null = property(&["serialization.null.format"]).unwrap_or_else(|| TextFormat::default().null);
     Ok(WriteFormat::Text(TextFormat { delimiter, header: false, null }, compression))
 }

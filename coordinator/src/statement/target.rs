@@ -99,6 +99,9 @@ pub(super) fn write_format(properties: &mut Properties, default: Option<&str>) -
     let mut compression = None;
     for key in ["write_compression", "compression", "parquet_compression"] {
         if let Some(value) = properties.text(key)? {
+            if compression.is_some() {
+                return Err(properties.wrong(key, "one property of compression only"));
+            }
             compression = Some(compression_of(&value).ok_or_else(|| properties.wrong(key, "GZIP, ZSTD, SNAPPY, LZ4 or NONE"))?);
         }
     }

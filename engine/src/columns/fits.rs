@@ -3,6 +3,7 @@
 use super::is_bytes;
 use super::nested::field_place;
 use crate::functions::define::is_text;
+use crate::functions::type_name;
 use datafusion::arrow::datatypes::{DataType, Fields, TimeUnit};
 
 /// Whether values of a file's type can be read as `declared` without a change of what they mean.
@@ -12,7 +13,8 @@ use datafusion::arrow::datatypes::{DataType, Fields, TimeUnit};
 pub fn fits(declared: &DataType, file: &DataType) -> Result<(), String> {
     use DataType::{Binary, BinaryView, Date32, Decimal128, Dictionary, FixedSizeList, Float32, Float64, Int32};
     use DataType::{LargeList, List, Map, Null, Struct, Timestamp};
-    let no = || Err(format!("its type in the file is {file}, which is incompatible with the type defined in the table"));
+    let no =
+        || Err(format!("its type in the file is {}, which is incompatible with the type defined in the table", type_name(file)));
     match (declared, file) {
         (declared, Dictionary(_, value)) => fits(declared, value),
         (declared, file) if declared == file => Ok(()),

@@ -148,7 +148,7 @@ async fn finer_timestamps_are_rounded_or_refused() -> TestResult {
     assert_eq!(world.rows(&["z", "u"], None).await?, ["1970-01-01T00:00:00.002Z,1970-01-01T00:00:00.001500"]);
     world.put("b", vec![("z", micros()), ("U", of(TimestampNanosecondArray::from(vec![1_500])))]).await?;
     assert_eq!(world.rows(&["z"], None).await?.len(), 2);
-    assert!(world.error(&["u"]).await.contains("file 'b': its type in the file is Timestamp(ns)"));
+    assert!(world.error(&["u"]).await.contains("file 'b': its type in the file is timestamp(9)"));
     Ok(())
 }
 

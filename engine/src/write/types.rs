@@ -35,7 +35,10 @@ pub(super) fn file_schema(spec: &WriteSpec, input: &Schema) -> Result<SchemaRef>
             return Err(unknown_type(name));
         }
         if !is_key_type(field.data_type()) {
-            return Err(Error::invalid(format!("column '{name}' of type {} cannot be a partition column", field.data_type())));
+            return Err(Error::invalid(format!(
+                "column '{name}' of type {} cannot be a partition column",
+                type_name(field.data_type())
+            )));
         }
     }
     let fields = file.iter().zip(&spec.columns).map(|(field, name)| {

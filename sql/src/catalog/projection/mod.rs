@@ -152,7 +152,8 @@ fn column(table: &Table, key: &Column, now_ms: i64) -> Result<ProjectedColumn> {
             );
             return Err(Error::invalid(text));
         }
-        Some("enum") => Kind::Enum(need("values")?.split(',').map(|value| value.trim().to_string()).collect()),
+        // Blanks are part of a value, as Athena's documentation has it.
+        Some("enum") => Kind::Enum(need("values")?.split(',').map(str::to_string).collect()),
         Some("injected") => Kind::Injected,
         Some("integer") => {
             let number = |name: &str, text: &str| text.trim().parse::<i64>().map_err(|_| wrong(name, "holds no whole number"));
@@ -279,6 +280,12 @@ fn location(table: &Table, values: &[String]) -> Result<String> {
             return Err(Error::invalid(format!("'{value}' is no value of partition column {}", key.name)));
         }
         text = text.replace(&place, value);
+    }
+    if let Some(at) = text.find("${") {
+        let place: String =
+            text.chars().skip(text.get(..at).unwrap_or_default().chars().count()).take_while(|c| *c != '}').collect();
+        let why = format!("storage.location.template of table {} has {place}}}, which is no partition column", table.full_name());
+        return Err(Error::invalid(format!("INVALID_TABLE_PROPERTY: {why}")));
     }
     Ok(text)
 }

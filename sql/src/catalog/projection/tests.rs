@@ -43,7 +43,7 @@ fn ends(properties: &[(&str, &str)]) -> Result<(usize, String, String)> {
 
 #[test]
 fn enums_integers_and_injected_values() -> Result<()> {
-    assert_eq!(values(&[("projection.p.type", "enum"), ("projection.p.values", "a, b,c")])?, ["a", "b", "c"]);
+    assert_eq!(values(&[("projection.p.type", "enum"), ("projection.p.values", "a, b,c")])?, ["a", " b", "c"]);
     assert_eq!(
         values(&[
             ("projection.p.type", "integer"),

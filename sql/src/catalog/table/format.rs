@@ -83,25 +83,34 @@ impl TableFormat {
         let lower = |text: Option<&String>| text.map(|text| text.to_ascii_lowercase()).unwrap_or_default();
         let input = lower(storage.input_format.as_ref());
         let serde = lower(storage.serde_info.as_ref().and_then(|serde| serde.serialization_library.as_ref()));
-        let empty = Parameters::new();
-        let parameters = storage.serde_info.as_ref().map_or(&empty, |serde| &serde.parameters);
+        // What the table says goes before what its serde says, as in Trino.
+        let mut all = storage.serde_info.as_ref().map(|serde| serde.parameters.clone()).unwrap_or_default();
+        all.extend(properties.clone());
         if let Some((_, what)) = REFUSED.iter().find(|(part, _)| input.contains(part) || serde.contains(part)) {
             return Err(refused(what));
         }
         if serde.contains("parquet") || (serde.is_empty() && input.contains("parquet")) {
             return Ok(Self::Parquet);
         }
+        const ENCODING: &str = "serialization.encoding";
+        if let Some(encoding) = all.get(ENCODING).filter(|name| !["utf-8", "utf8"].contains(&name.to_ascii_lowercase().as_str()))
+        {
+            return Err(Error::invalid(format!(
+                "NOT_SUPPORTED: {ENCODING} '{}': text is read as UTF-8",
+                encoding.escape_debug()
+            )));
+        }
         if is_json(&serde) {
-            return JsonTable::of(&serde, &input, parameters, properties).map(Self::Json);
+            return JsonTable::of(&serde, &input, &all).map(Self::Json);
         }
         if serde.ends_with("lazysimpleserde") || (serde.is_empty() && input.contains("textinputformat")) {
-            return TextFormat::lazy_simple(parameters, properties).map(Self::Text);
+            return TextFormat::lazy_simple(&all).map(Self::Text);
         }
         if serde.ends_with("opencsvserde") {
-            return TextFormat::open_csv(parameters, properties).map(Self::Text);
+            return TextFormat::open_csv(&all).map(Self::Text);
         }
         if serde.ends_with("regexserde") {
-            return TextFormat::regex(parameters, properties).map(Self::Text);
+            return TextFormat::regex(&all).map(Self::Text);
         }
         let name = storage.serde_info.as_ref().and_then(|serde| serde.serialization_library.as_deref()).unwrap_or("none");
         Err(Error::invalid(format!(
@@ -150,13 +159,11 @@ pub(super) fn check_partition(table: &Table, partition: &Partition) -> Result<()
     let Some(storage) = &partition.storage_descriptor else { return Ok(()) };
     let library = |storage: &StorageDescriptor| storage.serde_info.as_ref().and_then(|serde| serde.serialization_library.clone());
     let same = table.storage_descriptor.as_ref().is_some_and(|own| {
-        let library_is_same = library(storage).is_none_or(|serde| Some(serde) == library(own));
         let input_is_same = storage.input_format.is_none() || storage.input_format == own.input_format;
-        let parameters =
-            |storage: &StorageDescriptor| storage.serde_info.as_ref().map(|serde| serde.parameters.clone()).unwrap_or_default();
-        // Parquet has no properties that matter.
-        let is_parquet = library(own).is_some_and(|serde| serde.to_ascii_lowercase().contains("parquet"));
-        library_is_same && input_is_same && (is_parquet || library(storage).is_none() || parameters(storage) == parameters(own))
+        let serde_info = if library(storage).is_none() { own.serde_info.clone() } else { storage.serde_info.clone() };
+        let storage = StorageDescriptor { serde_info, input_format: own.input_format.clone(), ..storage.clone() };
+        let format = |storage: &StorageDescriptor| TableFormat::of_storage(storage, &table.parameters).ok();
+        input_is_same && format(&storage).is_some_and(|other| Some(other) == format(own))
     });
     if same {
         return Ok(());

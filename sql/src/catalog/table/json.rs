@@ -1,7 +1,7 @@
 //! JSON tables: which serde's rules a table has, and how a whole line becomes the columns that a query asks for.
 
 use super::TypedColumn;
-use super::text::{TIMES, call, is_null_for_invalid, property, skipped_lines};
+use super::text::{TIMES, call, is_null_for_invalid, skipped_lines};
 use crate::catalog::model::Parameters;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::catalog::Session;
@@ -41,7 +41,7 @@ pub(super) fn is_json(library: &str) -> bool {
 
 impl JsonTable {
     /// `library` is the serde's class and `input` the input format's, in lower case.
-    pub(super) fn of(library: &str, input: &str, serde: &Parameters, table: &Parameters) -> Result<Self> {
+    pub(super) fn of(library: &str, input: &str, serde: &Parameters) -> Result<Self> {
         let is = |key: &str, word: &str| serde.get(key).is_some_and(|value| value.trim().eq_ignore_ascii_case(word));
         let refused = |key: &str| Err(Error::invalid(format!("NOT_SUPPORTED: the JSON serde's property {key}")));
         let mapped = |(key, value): (&String, &String)| Some((key.strip_prefix("mapping.")?.to_string(), value.clone()));
@@ -66,12 +66,12 @@ impl JsonTable {
         let is_cloudtrail = library == CLOUDTRAIL || input == CLOUDTRAIL_INPUT && rules == JsonRules::Hive;
         let rules = if is_cloudtrail { JsonRules::CloudTrail } else { rules };
         let properties = JsonProperties {
-            has_null_for_invalid: is_null_for_invalid(serde, table),
-            timestamp_formats: property(TIMES, serde, table).cloned().unwrap_or_default(),
+            has_null_for_invalid: is_null_for_invalid(serde),
+            timestamp_formats: serde.get(TIMES).cloned().unwrap_or_default(),
             ..properties
         };
         properties.check(rules).map_err(Error::from)?;
-        Ok(Self { skipped: skipped_lines(serde, table)?, rules, properties })
+        Ok(Self { skipped: skipped_lines(serde)?, rules, properties })
     }
 
     /// Whether a line holds several rows.

@@ -401,6 +401,27 @@ async fn text_that_is_no_timestamp_is_null_and_tables_name_formats() -> TestResu
 }
 
 #[tokio::test]
+async fn properties_of_the_table_go_before_those_of_its_serde() -> TestResult {
+    let world = World::new().await?;
+    world.put("t/a.txt", "1;01/02/2020\n").await?;
+    let columns = [("n", "int"), ("at", "timestamp")];
+    let with = |more: &'static [(&'static str, &'static str)]| more;
+    let serde = with(&[("field.delim", ","), ("timestamp.formats", "dd/MM/yyyy")]);
+    let mut table = world.table(LAZY, &columns, &[], serde).await?;
+    table.parameters.extend([("field.delim".into(), ";".into()), ("timestamp.formats".into(), "MM/dd/yyyy".into())]);
+    let provider = open(&world.context.state(), Arc::clone(&world.catalog) as Arc<dyn Catalog>, &table)?;
+    world.context.deregister_table("t")?;
+    world.context.register_table("t", provider)?;
+    assert_eq!(world.rows("SELECT n, at FROM t").await?, ["1,2020-01-02T00:00:00"]);
+    for (encoding, expected) in [("ISO-8859-1", "serialization.encoding"), ("utf8", "")] {
+        let table = Table { parameters: [("serialization.encoding".to_string(), encoding.to_string())].into(), ..table.clone() };
+        let made = check_input(&table);
+        assert_eq!(made.is_err(), !expected.is_empty(), "{encoding}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_invalid_is_an_error_or_null_by_property() -> TestResult {
     const PROPERTY: &str = "use.null.for.invalid.data";
     let world = World::new().await?;
@@ -573,13 +594,9 @@ fn input_formats_are_those_of_lines_and_of_parquet() -> TestResult {
     ] {
         assert!(table(serde, input).is_err_and(|error| error.message.contains(input)), "{serde} {input}");
     }
-    // The number of header lines may be the serde's.
-    let one = |text: &str| [("skip.header.line.count".to_string(), text.to_string())].into();
-    type Properties = super::super::model::Parameters;
-    let none = Properties::new();
-    let header = |serde: &Properties, table: &Properties| text::skipped_lines(serde, table).map(|lines| lines.header);
-    assert_eq!((header(&one("1"), &none)?, header(&one("1"), &one("0"))?, header(&none, &one("7"))?), (1, 0, 7));
-    assert!(header(&one("-1"), &none).is_err() && header(&one("101"), &none).is_err() && header(&none, &none)? == 0);
+    let lines = |text: &str| text::skipped_lines(&[("skip.header.line.count".to_string(), text.to_string())].into());
+    assert_eq!((lines("0")?.header, lines("7")?.header, text::skipped_lines(&Default::default())?.header), (0, 7, 0));
+    assert!(lines("-1").is_err() && lines("101").is_err());
     Ok(())
 }
 

@@ -61,28 +61,28 @@ enum Serde {
 }
 
 impl TextFormat {
-    pub(super) fn lazy_simple(serde: &Parameters, table: &Parameters) -> Result<Self> {
+    pub(super) fn lazy_simple(serde: &Parameters) -> Result<Self> {
         if serde.get("line.delim").is_some_and(|line| line != "\n") {
             return Err(Error::invalid("NOT_SUPPORTED: LINES TERMINATED BY something else than '\\n'"));
         }
         let other = "serialization.last.column.takes.rest";
-        if serde.get(other).or_else(|| table.get(other)).is_some_and(|value| !value.is_empty() && value != "false") {
+        if serde.get(other).is_some_and(|value| !value.is_empty() && value != "false") {
             return Err(Error::invalid(format!(
                 "NOT_SUPPORTED: the property {other} of a text table: declare the column as string, and take it apart in SQL"
             )));
         }
-        let times = property(TIMES, serde, table).cloned().unwrap_or_default();
+        let times = serde.get(TIMES).cloned().unwrap_or_default();
         check_times(&times).map_err(Error::from)?;
-        let null = serde.get("serialization.null.format").or_else(|| table.get("serialization.null.format"));
+        let null = serde.get("serialization.null.format");
         let escape = serde.get("escape.delim").map(|text| byte("escape.delim", text, b'\\')).transpose()?;
         let null = null.cloned().unwrap_or_else(|| HIVE_NULL.into());
         Ok(Self {
-            skipped: skipped_lines(serde, table)?,
+            skipped: skipped_lines(serde)?,
             serde: Serde::LazySimple { separator: field_separator(serde)?, null, escape, inner: inner_separators(serde)?, times },
         })
     }
 
-    pub(super) fn open_csv(serde: &Parameters, table: &Parameters) -> Result<Self> {
+    pub(super) fn open_csv(serde: &Parameters) -> Result<Self> {
         // Of a longer text the serde takes the first character.
         let sign = |name: &str, usual: char| serde.get(name).map_or(Some(usual), |text| text.chars().next());
         let wrong = || Error::invalid("NOT_SUPPORTED: separatorChar, quoteChar and escapeChar must be three characters");
@@ -94,18 +94,18 @@ impl TextFormat {
             return Err(wrong());
         }
         Ok(Self {
-            skipped: skipped_lines(serde, table)?,
-            serde: Serde::OpenCsv { separator, quote, escape, has_null_for_invalid: is_null_for_invalid(serde, table) },
+            skipped: skipped_lines(serde)?,
+            serde: Serde::OpenCsv { separator, quote, escape, has_null_for_invalid: is_null_for_invalid(serde) },
         })
     }
 
-    pub(super) fn regex(serde: &Parameters, table: &Parameters) -> Result<Self> {
+    pub(super) fn regex(serde: &Parameters) -> Result<Self> {
         let Some(regex) = serde.get("input.regex") else {
             return Err(Error::invalid("HIVE_INVALID_METADATA: a table of RegexSerDe needs the property input.regex"));
         };
         let ignores_case = serde.get("input.regex.case.insensitive").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let pattern = format!("(?s{})\\A(?:{regex})\\z", if ignores_case { "i" } else { "" });
-        Ok(Self { skipped: skipped_lines(serde, table)?, serde: Serde::Regex { pattern } })
+        Ok(Self { skipped: skipped_lines(serde)?, serde: Serde::Regex { pattern } })
     }
 
     /// Whether fields can be arrays, maps and rows.
@@ -201,20 +201,15 @@ fn has_timestamps(kind: &DataType) -> bool {
     }
 }
 
-/// The property `name` of a table's serde, or else of the table.
-pub(super) fn property<'a>(name: &str, serde: &'a Parameters, table: &'a Parameters) -> Option<&'a String> {
-    serde.get(name).or_else(|| table.get(name))
-}
-
 /// Whether what is no value of its type is NULL, as Athena's property of that name says.
-pub(super) fn is_null_for_invalid(serde: &Parameters, table: &Parameters) -> bool {
-    property("use.null.for.invalid.data", serde, table).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+pub(super) fn is_null_for_invalid(serde: &Parameters) -> bool {
+    serde.get("use.null.for.invalid.data").is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
 
-/// How many lines of each file are left out: as the table says, or else its serde.
-pub(super) fn skipped_lines(serde: &Parameters, table: &Parameters) -> Result<SkippedLines> {
+/// How many lines of each file are left out.
+pub(super) fn skipped_lines(serde: &Parameters) -> Result<SkippedLines> {
     let number = |name: &str| {
-        let Some(text) = table.get(name).or_else(|| serde.get(name)) else { return Ok(0) };
+        let Some(text) = serde.get(name) else { return Ok(0) };
         let lines = text.trim().parse().ok().filter(|lines| *lines <= MAX_SKIPPED_LINES);
         lines.ok_or_else(|| Error::invalid(format!("NOT_SUPPORTED: {name} '{text}': give 0 to {MAX_SKIPPED_LINES}")))
     };

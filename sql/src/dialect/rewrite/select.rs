@@ -284,7 +284,7 @@ impl Rewriter {
         let refused = [
             (select.top.is_some(), "TOP"),
             (select.into.is_some(), "SELECT INTO"),
-            (!select.lateral_views.is_empty(), "LATERAL VIEW: write CROSS JOIN UNNEST"),
+            (!select.lateral_views.is_empty(), "LATERAL VIEW of Hive (CROSS JOIN UNNEST is Athena's)"),
             (select.prewhere.is_some(), "PREWHERE"),
             (!select.connect_by.is_empty(), "CONNECT BY"),
             (!select.cluster_by.is_empty(), "CLUSTER BY"),
