@@ -151,7 +151,8 @@ fn cut_off(limit: &Limit) -> Result<Option<Keyed>> {
         LogicalPlan::Sort(Sort { expr, input, fetch: None }) => (expr, input),
         other => (&[], other),
     };
-    if order.iter().any(|by| by.expr.contains_outer()) {
+    let shown = projection.iter().flat_map(|projection| &projection.expr);
+    if order.iter().map(|by| &by.expr).chain(shown).any(Expr::contains_outer) {
         return Ok(None);
     }
     let Some(Keyed { plan, keys }) = keyed(input)? else { return Ok(None) };

@@ -5,7 +5,8 @@ use super::correlated::{Kind, has_first_row, holds, lateral, problem};
 use super::outside::{goes_further, with_values_outside};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinType, Result, Spans};
-use datafusion::logical_expr::{Join, LogicalPlan, Subquery, SubqueryAlias};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder, Subquery, SubqueryAlias};
 use std::sync::Arc;
 
 /// `plan` with queries that are compared with the row outside, cut off and numbered for it by equations only, where that can be.
@@ -18,7 +19,7 @@ pub(super) fn with_joinable_queries(plan: LogicalPlan) -> Result<LogicalPlan> {
             LogicalPlan::Join(join) => LogicalPlan::Join(lateral_joined(join)?),
             node => node,
         };
-        let inputs: Vec<LogicalPlan> = node.inputs().into_iter().cloned().collect();
+        let inputs = rows_outside(&node)?;
         node.map_expressions(|expression| {
             expression.transform_up(|part| {
                 let Some((query, kind)) = Kind::of(&part) else { return Ok(Transformed::no(part)) };
@@ -28,6 +29,22 @@ pub(super) fn with_joinable_queries(plan: LogicalPlan) -> Result<LogicalPlan> {
         })
     })?;
     Ok(rewritten.data)
+}
+
+/// The rows that queries within the expressions of `node` are for; those of a condition meet its other parts.
+fn rows_outside(node: &LogicalPlan) -> Result<Vec<LogicalPlan>> {
+    let LogicalPlan::Filter(filter) = node else { return Ok(node.inputs().into_iter().cloned().collect()) };
+    let parts = split_conjunction_owned(filter.predicate.clone()).into_iter();
+    let plain = parts.filter(|part| !has_query(part) && !part.is_volatile());
+    let rows = LogicalPlanBuilder::from(Arc::clone(&filter.input));
+    Ok(vec![match conjunction(plain) {
+        Some(condition) => rows.filter(condition)?.build()?,
+        None => rows.build()?,
+    }])
+}
+
+fn has_query(part: &Expr) -> bool {
+    part.exists(|inner| Ok(Kind::of(inner).is_some())).unwrap_or(true)
 }
 
 fn lateral_joined(join: Join) -> Result<Join> {

@@ -132,14 +132,22 @@ impl TextFormat {
             Serde::OpenCsv { separator, quote, escape, has_null_for_invalid } => {
                 let arguments = vec![line, sign(*separator), sign(*quote), sign(*escape), lit(number)];
                 let text = call(session, TEXT_CSV_FIELD, arguments)?;
-                let read = |text: Expr, target| if *has_null_for_invalid { try_cast(text, target) } else { cast(text, target) };
+                let read = |text: &Expr, target: DataType| {
+                    let value = try_cast(text.clone(), target.clone());
+                    if *has_null_for_invalid {
+                        return Ok(value);
+                    }
+                    let is_invalid = value.clone().is_null().and(text.clone().is_not_null());
+                    let why = format!("HIVE_BAD_DATA: Error parsing field value of column {}: ", column.name);
+                    when(is_invalid, failure(why, text.clone(), target)).otherwise(value)
+                };
                 Ok(match column.hive {
                     HiveType::String | HiveType::Varchar(_) | HiveType::Char(_) => text,
                     // Milliseconds and days since 1970, as Athena reads timestamps and dates of this serde.
-                    HiveType::Timestamp => cast(read(text, DataType::Int64), target),
-                    HiveType::Date => cast(read(text, DataType::Int32), target),
+                    HiveType::Timestamp => cast(read(&text, DataType::Int64)?, target),
+                    HiveType::Date => cast(read(&text, DataType::Int32)?, target),
                     HiveType::Boolean => truth(&text, Some(column.name.as_str()).filter(|_| !has_null_for_invalid))?,
-                    _ => read(text, target),
+                    _ => read(&text, target)?,
                 })
             }
             Serde::Regex { pattern } => {

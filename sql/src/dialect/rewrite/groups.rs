@@ -2,7 +2,9 @@
 
 use super::{function_name, place, take};
 use crate::message;
-use datafusion::sql::sqlparser::ast::{Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Select};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Select, SelectItem, Value, ValueWithSpan,
+};
 use engine::Result;
 
 /// Most grouping sets of a SELECT; Trino's `analyzer.max-grouping-sets`.
@@ -11,11 +13,19 @@ const MAX_GROUPING_SETS: usize = 2_048;
 /// `GROUP BY (a, b), c` as `GROUP BY a, b, c`, and `GROUP BY ()` as the one grouping set without columns; beside others it says nothing.
 ///
 /// `GROUP BY a, ROLLUP (b)` has a set of `a` alone: the planner adds the columns that `a` determines to plain ones, in every set.
-pub(super) fn flatten_groups(group_by: &mut GroupByExpr) {
-    let GroupByExpr::Expressions(groups, _) = group_by else { return };
+///
+/// # Errors
+/// For the number of a column within a set, and for one beside sets that SELECT has no column of.
+pub(super) fn flatten_groups(select: &mut Select) -> Result<()> {
+    let GroupByExpr::Expressions(groups, _) = &mut select.group_by else { return Ok(()) };
     let has_sets = groups.iter().any(is_set);
     if !has_sets && !groups.iter().any(|group| matches!(group, Expr::Tuple(_))) {
-        return;
+        return Ok(());
+    }
+    if has_sets {
+        for group in groups.iter_mut() {
+            name_number(group, &select.projection)?;
+        }
     }
     let parts = |group| match group {
         Expr::Tuple(values) => values,
@@ -29,6 +39,36 @@ pub(super) fn flatten_groups(group_by: &mut GroupByExpr) {
     }
     if groups.is_empty() {
         groups.push(Expr::GroupingSets(vec![vec![]]));
+    }
+    Ok(())
+}
+
+/// `GROUP BY 1` beside sets as the column of SELECT that it is; behind it stands a set, in which the planner knows no numbers.
+fn name_number(group: &mut Expr, columns: &[SelectItem]) -> Result<()> {
+    let number = |group: &Expr| match group {
+        Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) => Some(number.clone()),
+        _ => None,
+    };
+    if let Expr::GroupingSets(sets) | Expr::Rollup(sets) | Expr::Cube(sets) = group {
+        return match sets.iter().flatten().find(|column| number(column).is_some()) {
+            Some(column) => {
+                let why = format!("GROUP BY expression must be a column reference: {column}");
+                Err(message::named("INVALID_COLUMN_REFERENCE", place(column), &why))
+            }
+            None => Ok(()),
+        };
+    }
+    let Some(number) = number(group) else { return Ok(()) };
+    let column = number.parse::<usize>().ok().and_then(|number| columns.get(number.checked_sub(1)?));
+    match column {
+        Some(SelectItem::UnnamedExpr(column) | SelectItem::ExprWithAlias { expr: column, .. }) => {
+            *group = column.clone();
+            Ok(())
+        }
+        _ => {
+            let why = format!("GROUP BY position {number} is not in select list");
+            Err(message::named("INVALID_COLUMN_REFERENCE", place(group), &why))
+        }
     }
 }
 

@@ -302,7 +302,7 @@ impl Rewriter {
         if select.projection.is_empty() {
             return Err(message::at(place(select), "SELECT without columns"));
         }
-        groups::flatten_groups(&mut select.group_by);
+        groups::flatten_groups(select)?;
         groups::check_group_count(select)?;
         groups::spell_composite_sets(&mut select.group_by);
         joins::check_joins(select)?;
