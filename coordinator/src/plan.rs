@@ -109,11 +109,12 @@ async fn physical_plan(state: &SessionState, logical: &LogicalPlan) -> datafusio
 const EXTRACTED: &str = "__datafusion_extracted";
 
 /// What the planner says of a query inside that it could not make a join of.
-const NO_JOIN: [&str; 4] = [
+const NO_JOIN: [&str; 5] = [
     "Physical plan does not support logical expression",
     "Correlated scalar subquery",
     "subquery can only be used in",
     "OuterReferenceColumn",
+    "No field named",
 ];
 
 /// What the planner says, behind the whole plan, of rows whose order it does not see.

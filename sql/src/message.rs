@@ -93,10 +93,10 @@ fn prefix(place: Option<Location>) -> String {
 
 /// An error of planning `query` with Athena's name for it, its place, and a suggestion for a name that is not there.
 pub(crate) fn planning_error(error: DataFusionError, query: Option<&Query>) -> Error {
-    let error = with_athenas_name(error, query);
-    if is_of_made_columns(&error.message) {
+    if is_of_made_columns(&error.to_string()) {
         return Error::invalid(NO_JOIN);
     }
+    let error = with_athenas_name(error, query);
     Error { message: without_made_names(&error.message), ..error }
 }
 
@@ -107,9 +107,19 @@ pub const NO_JOIN: &str = "NOT_SUPPORTED: a query in this place, or one that ref
 pub fn is_of_made_columns(message: &str) -> bool {
     let is_of_names =
         message.contains("No field named") || message.contains("Schema contains") || message.contains("of one name");
-    let made =
-        ["owlet_outside_", "owlet_exists", "owlet_compared_", "owlet_outer_", "owlet_by_key", "__scalar_sq_", "__correlated_sq_"];
+    let made = [
+        "owlet_outside_",
+        "owlet_exists",
+        "owlet_compared_",
+        "owlet_outer_",
+        "owlet_by_key",
+        "owlet_lateral_",
+        "__always_true",
+        "__scalar_sq_",
+        "__correlated_sq_",
+    ];
     is_of_names && made.iter().any(|name| message.contains(name))
+        || message.contains("Accessing outer reference columns is not allowed")
 }
 
 /// `message` without the names that queries in FROM have which are given none.

@@ -405,13 +405,9 @@ fn has_uneven_condition(node: &LogicalPlan) -> Result<bool> {
     Ok(found)
 }
 
-/// Whether `condition` is a column, or one that is cast, equal to what is the same for all rows inside.
+/// Whether `condition` is a column equal to what is the same for all rows inside. One that is cast is not: several values may become one.
 pub(super) fn is_equation(condition: &Expr) -> bool {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return false };
-    let is_column = |side: &Expr| match side {
-        Expr::Column(_) => true,
-        Expr::Cast(cast) => matches!(cast.expr.as_ref(), Expr::Column(_)),
-        _ => false,
-    };
+    let is_column = |side: &Expr| matches!(side, Expr::Column(_));
     is_column(left) && !right.any_column_refs() || is_column(right) && !left.any_column_refs()
 }

@@ -4,10 +4,14 @@ use super::by_key::by_key;
 use super::correlated::{Kind, has_first_row, holds, lateral, problem};
 use super::outside::{goes_further, with_values_outside};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{JoinType, Result, Spans};
+use datafusion::common::{Column, JoinType, Result, ScalarValue, Spans, not_impl_err};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder, Subquery, SubqueryAlias};
+use std::collections::HashMap;
 use std::sync::Arc;
+
+/// What aggregates of LATERAL are called whose values are computed above the join.
+const ABOVE: &str = "owlet_lateral_";
 
 /// `plan` with queries that are compared with the row outside, cut off and numbered for it by equations only, where that can be.
 ///
@@ -16,7 +20,7 @@ use std::sync::Arc;
 pub(super) fn with_joinable_queries(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
         let node = match node {
-            LogicalPlan::Join(join) => LogicalPlan::Join(lateral_joined(join)?),
+            LogicalPlan::Join(join) => with_values_above(lateral_joined(join)?)?,
             node => node,
         };
         let inputs = rows_outside(&node)?;
@@ -70,6 +74,65 @@ fn lateral_joined(join: Join) -> Result<Join> {
         None => query,
     };
     Ok(Join { right, ..join })
+}
+
+/// A join with `LATERAL (SELECT count(*), 'x' FROM ..)`, whose row is there for each row outside: what is computed from the aggregates is
+/// computed from the join's columns, because the optimizer joins with the rows of groups, and `'x'` would be NULL without one.
+fn with_values_above(join: Join) -> Result<LogicalPlan> {
+    let (alias, right) = match join.right.as_ref() {
+        LogicalPlan::SubqueryAlias(alias) => (Some(alias.alias.clone()), alias.input.as_ref()),
+        right => (None, right),
+    };
+    let LogicalPlan::Subquery(query) = right else { return Ok(LogicalPlan::Join(join)) };
+    let LogicalPlan::Projection(projection) = query.subquery.as_ref() else { return Ok(LogicalPlan::Join(join)) };
+    let is_total = matches!(projection.input.as_ref(), LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty());
+    let is_constant = |column: &Expr| !column.any_column_refs();
+    if !is_total || !join.on.is_empty() || !projection.expr.iter().any(is_constant) {
+        return Ok(LogicalPlan::Join(join));
+    }
+    if join.join_type != JoinType::Inner && join.filter.as_ref().is_some_and(|condition| !on_true(condition)) {
+        return not_impl_err!("a value beside an aggregate in LEFT JOIN LATERAL with a condition");
+    }
+    let own = projection.input.schema().columns();
+    let name = |place: usize| format!("{ABOVE}{place}");
+    let places: HashMap<Column, Column> =
+        own.iter().enumerate().map(|(place, column)| (column.clone(), Column::new(alias.clone(), name(place)))).collect();
+    let values = own.iter().enumerate().map(|(place, column)| Expr::Column(column.clone()).alias(name(place)));
+    let plan = LogicalPlanBuilder::from(Arc::clone(&projection.input)).project(values)?.build()?;
+    let outer_ref_columns = plan.all_out_ref_exprs();
+    let below = Arc::new(LogicalPlan::Subquery(Subquery { subquery: Arc::new(plan), outer_ref_columns, ..query.clone() }));
+    let below = match &alias {
+        Some(alias) => Arc::new(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(below, alias.clone())?)),
+        None => below,
+    };
+    let placed = |column: &Expr| {
+        let moved = column.clone().unalias().transform(|part| {
+            Ok(match part {
+                Expr::Column(column) => Transformed::yes(Expr::Column(places.get(&column).cloned().unwrap_or(column))),
+                Expr::OuterReferenceColumn(_, column) => Transformed::yes(Expr::Column(column)),
+                part => Transformed::no(part),
+            })
+        });
+        moved.map(|moved| moved.data)
+    };
+    let left = join.left.schema().columns().into_iter().map(|column| Ok(Expr::Column(column)));
+    let shown = projection
+        .expr
+        .iter()
+        .zip(projection.schema.columns())
+        .map(|(expression, column)| Ok(placed(expression)?.alias_qualified(alias.clone().or(column.relation), column.name)));
+    let columns: Vec<Expr> = left.chain(shown).collect::<Result<_>>()?;
+    let condition = join.filter.clone().filter(|filter| !on_true(filter));
+    let joined = Join { right: below, filter: None, ..join };
+    let rows = LogicalPlanBuilder::from(LogicalPlan::Join(joined).recompute_schema()?).project(columns)?;
+    match condition {
+        Some(condition) => rows.filter(condition)?.build(),
+        None => rows.build(),
+    }
+}
+
+fn on_true(condition: &Expr) -> bool {
+    matches!(condition, Expr::Literal(ScalarValue::Boolean(Some(true)), _))
 }
 
 /// `query`, if it is none that joins are made of, in another form; none if it is one, or has no such form.
