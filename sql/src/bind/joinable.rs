@@ -39,7 +39,7 @@ pub(super) fn with_joinable_queries(plan: LogicalPlan) -> Result<LogicalPlan> {
 fn rows_outside(node: &LogicalPlan) -> Result<Vec<LogicalPlan>> {
     let LogicalPlan::Filter(filter) = node else { return Ok(node.inputs().into_iter().cloned().collect()) };
     let parts = split_conjunction_owned(filter.predicate.clone()).into_iter();
-    let plain = parts.filter(|part| !has_query(part) && !part.is_volatile());
+    let plain = parts.filter(|part| !has_query(part) && !part.contains_outer() && !part.is_volatile());
     let rows = LogicalPlanBuilder::from(Arc::clone(&filter.input));
     Ok(vec![match conjunction(plain) {
         Some(condition) => rows.filter(condition)?.build()?,
