@@ -123,7 +123,7 @@ fn inside(part: Expr, columns: &[Column], relation: &TableReference, schema: &DF
                 node.map_expressions(|expression| {
                     expression.transform(|inner| match inner {
                         Expr::OuterReferenceColumn(field, column) if !schema.has_column(&column) => {
-                            let column = number(&column).map_or(column, |number| value(number));
+                            let column = number(&column).map_or(column, &value);
                             Ok(Transformed::yes(Expr::OuterReferenceColumn(field, column)))
                         }
                         inner => Ok(Transformed::no(inner)),

@@ -132,15 +132,8 @@ impl TextFormat {
             Serde::OpenCsv { separator, quote, escape, has_null_for_invalid } => {
                 let arguments = vec![line, sign(*separator), sign(*quote), sign(*escape), lit(number)];
                 let text = call(session, TEXT_CSV_FIELD, arguments)?;
-                let read = |text: &Expr, target: DataType| {
-                    let value = try_cast(text.clone(), target.clone());
-                    if *has_null_for_invalid {
-                        return Ok(value);
-                    }
-                    let is_invalid = value.clone().is_null().and(text.clone().is_not_null());
-                    let why = format!("HIVE_BAD_DATA: Error parsing field value of column {}: ", column.name);
-                    when(is_invalid, failure(why, text.clone(), target)).otherwise(value)
-                };
+                let read =
+                    |text: &Expr, target| valid(text, target, Some(column.name.as_str()).filter(|_| !has_null_for_invalid));
                 Ok(match column.hive {
                     HiveType::String | HiveType::Varchar(_) | HiveType::Char(_) => text,
                     // Milliseconds and days since 1970, as Athena reads timestamps and dates of this serde.
@@ -252,6 +245,15 @@ fn decimal(session: &dyn Session, text: Expr, precision: u8, scale: u8) -> Resul
 pub(super) fn call(session: &dyn Session, name: &str, arguments: Vec<Expr>) -> Result<Expr> {
     let function = session.scalar_functions().get(name).ok_or_else(|| Error::internal(format!("there is no function {name}")))?;
     Ok(function.call(arguments))
+}
+
+/// `text` as `target`; what is none fails, or is NULL without a column's name.
+fn valid(text: &Expr, target: DataType, fails: Option<&str>) -> Result<Expr> {
+    let value = try_cast(text.clone(), target.clone());
+    let Some(column) = fails else { return Ok(value) };
+    let is_invalid = value.clone().is_null().and(text.clone().is_not_null());
+    let why = format!("HIVE_BAD_DATA: Error parsing field value of column {column}: ");
+    when(is_invalid, failure(why, text.clone(), target)).otherwise(value).map_err(Error::from)
 }
 
 /// `true` and `false` in any case; anything else fails, or is NULL without a column's name.

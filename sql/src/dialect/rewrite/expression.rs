@@ -52,10 +52,7 @@ impl Rewriter {
                 fields::of_parameters(lambda);
                 Ok(())
             }
-            Expr::Nested(inner) if matches!(inner.as_ref(), Expr::Lambda(_)) => {
-                let lambda = take(inner);
-                replace(expression, lambda)
-            }
+            Expr::Nested(_) => without_brackets(expression),
             Expr::Substring { expr, substring_from: Some(from), substring_for, .. } => {
                 let mut args = vec![take(expr), take(from)];
                 args.extend(substring_for.as_mut().map(|length| take(length)));
@@ -482,6 +479,17 @@ fn quote_fields(root: &Expr, chain: &mut [AccessExpr]) {
             AccessExpr::Dot(Expr::Identifier(_)) => {}
             _ => is_name = false,
         }
+    }
+}
+
+/// `(x -> x + 1)` as the lambda that it is.
+fn without_brackets(expression: &mut Expr) -> Result<()> {
+    match expression {
+        Expr::Nested(inner) if matches!(inner.as_ref(), Expr::Lambda(_)) => {
+            let lambda = take(inner);
+            replace(expression, lambda)
+        }
+        _ => Ok(()),
     }
 }
 
