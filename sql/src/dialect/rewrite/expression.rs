@@ -21,6 +21,7 @@ impl Rewriter {
     /// Rewrites one expression whose parts have been rewritten.
     pub(super) fn rewrite_expression(&mut self, expression: &mut Expr) -> Result<()> {
         zones::read_for(expression);
+        fields::without_brackets(expression);
         match expression {
             Expr::Identifier(ident) if ident.quote_style.is_none() => rewrite_word(expression),
             Expr::Function(_) => self.rewrite_function(expression),
@@ -52,7 +53,6 @@ impl Rewriter {
                 fields::of_parameters(lambda);
                 Ok(())
             }
-            Expr::Nested(_) => without_brackets(expression),
             Expr::Substring { expr, substring_from: Some(from), substring_for, .. } => {
                 let mut args = vec![take(expr), take(from)];
                 args.extend(substring_for.as_mut().map(|length| take(length)));
@@ -479,17 +479,6 @@ fn quote_fields(root: &Expr, chain: &mut [AccessExpr]) {
             AccessExpr::Dot(Expr::Identifier(_)) => {}
             _ => is_name = false,
         }
-    }
-}
-
-/// `(x -> x + 1)` as the lambda that it is.
-fn without_brackets(expression: &mut Expr) -> Result<()> {
-    match expression {
-        Expr::Nested(inner) if matches!(inner.as_ref(), Expr::Lambda(_)) => {
-            let lambda = take(inner);
-            replace(expression, lambda)
-        }
-        _ => Ok(()),
     }
 }
 

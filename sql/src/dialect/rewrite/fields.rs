@@ -6,6 +6,15 @@ use datafusion::sql::sqlparser::ast::{
 };
 use std::ops::ControlFlow;
 
+/// `(x -> x + 1)` as the lambda that it is.
+pub(super) fn without_brackets(expression: &mut Expr) {
+    if let Expr::Nested(inner) = expression
+        && matches!(inner.as_ref(), Expr::Lambda(_))
+    {
+        *expression = take(inner);
+    }
+}
+
 /// `x.a` in the body of a lambda, whose parameter is `x`.
 pub(super) fn of_parameters(lambda: &mut LambdaFunction) {
     let names: Vec<Ident> = lambda.params.iter().map(|parameter| parameter.name.clone()).collect();
