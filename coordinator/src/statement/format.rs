@@ -14,10 +14,10 @@ pub(super) fn of_table(table: &Table) -> Result<WriteFormat> {
     let storage = table.storage_descriptor.as_ref();
     let serde = storage.and_then(|storage| storage.serde_info.as_ref());
     let library = serde.and_then(|serde| serde.serialization_library.as_deref()).unwrap_or_default().to_ascii_lowercase();
-    let property = |names: &[&str]| {
-        let own = serde.map(|serde| &serde.parameters);
-        names.iter().find_map(|name| table.parameters.get(*name).or_else(|| own.and_then(|own| own.get(*name))).cloned())
-    };
+    // What the table says goes before what its serde says.
+    let mut all: Parameters = serde.map(|serde| serde.parameters.clone()).unwrap_or_default();
+    all.extend(table.parameters.clone());
+    let property = |names: &[&str]| names.iter().find_map(|name| all.get(*name).cloned());
     let refused = |why: &str| Err(Error::invalid(format!("NOT_SUPPORTED: INSERT INTO table {}: {why}", table.full_name())));
     let compression = match property(&["write.compression", "parquet.compression", "compression"]) {
         None => Compression::Gzip,
@@ -44,11 +44,6 @@ pub(super) fn of_table(table: &Table) -> Result<WriteFormat> {
         return refused("files of CloudTrail are not written here");
     }
     // What is written has the names of columns, and timestamps as they are.
-    let all: Parameters = {
-        let mut all = serde.map(|serde| serde.parameters.clone()).unwrap_or_default();
-        all.extend(table.parameters.clone());
-        all
-    };
     if let Some(key) = all.keys().find(|key| key.starts_with("mapping.") || key.as_str() == "timestamp.formats") {
         return refused(&format!("tables with the property {key} are not written here"));
     }

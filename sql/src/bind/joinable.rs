@@ -3,8 +3,10 @@
 use super::by_key::by_key;
 use super::correlated::{Kind, has_first_row, holds, lateral, problem};
 use super::outside::{goes_further, with_values_outside};
+use crate::dialect::lateral::is_true;
+use crate::dialect::one_row::has_query;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, JoinType, Result, ScalarValue, Spans, not_impl_err};
+use datafusion::common::{Column, JoinType, Result, Spans, not_impl_err};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder, Subquery, SubqueryAlias};
 use std::collections::HashMap;
@@ -23,6 +25,9 @@ pub(super) fn with_joinable_queries(plan: LogicalPlan) -> Result<LogicalPlan> {
             LogicalPlan::Join(join) => with_values_above(lateral_joined(join)?)?,
             node => node,
         };
+        if !node.expressions().iter().any(has_query) {
+            return Ok(Transformed::no(node));
+        }
         let inputs = rows_outside(&node)?;
         node.map_expressions(|expression| {
             expression.transform_up(|part| {
@@ -45,10 +50,6 @@ fn rows_outside(node: &LogicalPlan) -> Result<Vec<LogicalPlan>> {
         Some(condition) => rows.filter(condition)?.build()?,
         None => rows.build()?,
     }])
-}
-
-fn has_query(part: &Expr) -> bool {
-    part.exists(|inner| Ok(Kind::of(inner).is_some())).unwrap_or(true)
 }
 
 fn lateral_joined(join: Join) -> Result<Join> {
@@ -90,7 +91,7 @@ fn with_values_above(join: Join) -> Result<LogicalPlan> {
     if !is_total || !join.on.is_empty() || !projection.expr.iter().any(is_constant) {
         return Ok(LogicalPlan::Join(join));
     }
-    if join.join_type != JoinType::Inner && join.filter.as_ref().is_some_and(|condition| !on_true(condition)) {
+    if join.join_type != JoinType::Inner && join.filter.as_ref().is_some_and(|condition| !is_true(condition)) {
         return not_impl_err!("a value beside an aggregate in LEFT JOIN LATERAL with a condition");
     }
     let own = projection.input.schema().columns();
@@ -122,17 +123,13 @@ fn with_values_above(join: Join) -> Result<LogicalPlan> {
         .zip(projection.schema.columns())
         .map(|(expression, column)| Ok(placed(expression)?.alias_qualified(alias.clone().or(column.relation), column.name)));
     let columns: Vec<Expr> = left.chain(shown).collect::<Result<_>>()?;
-    let condition = join.filter.clone().filter(|filter| !on_true(filter));
+    let condition = join.filter.clone().filter(|filter| !is_true(filter));
     let joined = Join { right: below, filter: None, ..join };
     let rows = LogicalPlanBuilder::from(LogicalPlan::Join(joined).recompute_schema()?).project(columns)?;
     match condition {
         Some(condition) => rows.filter(condition)?.build(),
         None => rows.build(),
     }
-}
-
-fn on_true(condition: &Expr) -> bool {
-    matches!(condition, Expr::Literal(ScalarValue::Boolean(Some(true)), _))
 }
 
 /// `query`, if it is none that joins are made of, in another form; none if it is one, or has no such form.

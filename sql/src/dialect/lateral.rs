@@ -153,7 +153,7 @@ impl<'a> Lateral<'a> {
     }
 }
 
-fn is_true(filter: &Expr) -> bool {
+pub(crate) fn is_true(filter: &Expr) -> bool {
     matches!(filter, Expr::Literal(ScalarValue::Boolean(Some(true)), _))
 }
 

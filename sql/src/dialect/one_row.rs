@@ -117,7 +117,8 @@ pub(crate) fn has_outer_query(expression: &Expr) -> bool {
     expression.exists(is_query).unwrap_or(true)
 }
 
-fn has_query(expression: &Expr) -> bool {
+/// Whether `expression` holds a query.
+pub(crate) fn has_query(expression: &Expr) -> bool {
     let is_query = |part: &Expr| {
         Ok::<_, datafusion::common::DataFusionError>(matches!(
             part,
